@@ -1,0 +1,1 @@
+"""Stepladder: which rung does your problem need, a strong prompt, retrieval, fine-tuning, or both?"""

@@ -1,0 +1,85 @@
+"""`stepladder ...`: a thin skin over the batch."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from stepladder import readme
+from stepladder.batch import Options, run
+from stepladder.records import UserError
+from stepladder.render import render
+from stepladder.runs import verdict_lines
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    """Run, and turn what the user can mend into a message and exit code 1; Ctrl-C into 130."""
+    try:
+        work()
+    except UserError as error:
+        click.echo(str(error), err=True)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        click.echo("Stopped. What was finished is kept; the same command goes on from the cache.", err=True)
+        sys.exit(130)
+
+
+@click.group()
+def main() -> None:
+    """Which rung does your problem need: a strong prompt, retrieval, fine-tuning, or both?"""
+
+
+@main.command()
+@click.option("--data", default="", help="Dataset folder; empty: the shared dataset.")
+@click.option("--model", default="embedded", show_default=True, help="embedded, openai:NAME, ollama:NAME or hf:ID.")
+@click.option("--out", default="", help="Folder of the run; empty: results/<data>-<model>.")
+@click.option("--split", default="test", show_default=True, help="The split that is scored: test or dev.")
+@click.option("--limit", default="0", help="At most so many cases of each split; 0: all.")
+@click.option("--seed", default="0", help="Seed of everything random.")
+@click.option("--climb", default="", help="all: climb on where a gate of a priced model does not open.")
+@click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter of single notebooks.")
+def report(data: str, model: str, out: str, split: str, limit: str, seed: str, climb: str, parameters: tuple[tuple[str, str], ...]) -> None:
+    """Climb the ladder on a dataset folder and write the report."""
+
+    def work() -> None:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends the notebook that runs, too
+        own = {name: _value(value) for name, value in parameters}
+        options = Options(data, model, out, split, _whole("SEED", seed), _whole("LIMIT", limit), climb, parameters=own)
+        folder = run(options, tell=click.echo)
+        for line in [*verdict_lines(folder), os.path.relpath(folder / "report.html")]:
+            click.echo(line)
+
+    _guarded(work)
+
+
+@main.command(name="render")
+@click.argument("folder", type=click.Path(path_type=Path))
+def render_command(folder: Path) -> None:
+    """Write report.html and report.md of a run again."""
+    _guarded(lambda: click.echo(str(render(folder))))
+
+
+@main.command(name="readme")
+def readme_command() -> None:
+    """Copy the figures of results/reference into the README."""
+    _guarded(lambda: click.echo(readme.renew()))
+
+
+def _whole(name: str, text: str) -> int:
+    if not text.isdecimal():
+        raise UserError(f"{name}: found {text!r}; expected a whole number, 0 or more")
+    return int(text)
+
+
+def _value(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return text

@@ -1,0 +1,76 @@
+"""The README's figures: copied from `results/reference` by `stepladder readme`, and checked by a test."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from stepladder.records import UserError
+from stepladder.runs import checkout, verdict_lines
+
+_BLOCK = re.compile(r"(<!-- reference -->\n).*?(<!-- /reference -->)", re.DOTALL)
+NAMES = {
+    "majority": "majority (floor)",
+    "tfidf": "TF-IDF + logistic regression (floor)",
+    "prompt": "prompt",
+    "rag": "RAG",
+    "fine_tune": "fine-tune",
+    "hybrid": "hybrid",
+}
+
+
+def reference_block(reference: Path) -> str:
+    """Table and verdict of the reference run, as Markdown."""
+    summary = pd.read_csv(reference / "summary.csv")
+    head = "| rung | resolved | over the rung below | won / lost / tied | facts | behaviour | p50, p95 | training |"
+    rows = [head, "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    for row in summary[summary["rung"].isin(list(NAMES)) & ~summary["base"].str.contains(",")].to_dict("records"):
+        cells = [
+            NAMES[row["rung"]],
+            _interval(row, "resolved"),
+            _interval(row, "difference", sign=True),
+            "" if pd.isna(row["won"]) else f"{row['won']:.0f} / {row['lost']:.0f} / {row['tied']:.0f}",
+            _interval(row, "facts"),
+            _interval(row, "behaviour"),
+            "" if pd.isna(row["seconds_p50"]) else f"{1000 * row['seconds_p50']:.0f}, {1000 * row['seconds_p95']:.0f} ms",
+            "" if pd.isna(row["training_seconds"]) else f"{row['training_seconds']:.0f} s",
+        ]
+        rows.append("| " + " | ".join(cells) + " |")
+    timing = pd.read_csv(reference / "timing.csv")
+    lines = verdict_lines(reference)
+    return "\n".join(
+        [
+            *rows,
+            "",
+            *(f"> {line}" + "  " for line in lines),
+            "",
+            f"The whole run took {timing['seconds'].sum() / 60:.1f} minutes on two cores.",
+            "",
+        ]
+    )
+
+
+def _interval(row: Mapping[Hashable, Any], name: str, sign: bool = False) -> str:
+    if pd.isna(row[name]):
+        return ""
+    form = "{:+.2f}" if sign else "{:.2f}"
+    return f"{form.format(row[name])} [{form.format(row[name + '_low'])}, {form.format(row[name + '_high'])}]"
+
+
+def renewed(readme: str, reference: Path) -> str:
+    """The README with its block of figures replaced."""
+    return _BLOCK.sub(lambda m: m.group(1) + reference_block(reference) + m.group(2), readme)
+
+
+def renew() -> str:
+    """Rewrite README.md of the checkout. Raises UserError where there is no reference run."""
+    root = checkout()
+    if root is None or not (root / "results" / "reference" / "summary.csv").exists():
+        raise UserError("results/reference: no summary.csv; run make reference")
+    path = root / "README.md"
+    path.write_text(renewed(path.read_text(encoding="utf-8"), root / "results" / "reference"), encoding="utf-8")
+    return "README.md now holds the figures of results/reference"

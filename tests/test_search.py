@@ -1,0 +1,329 @@
+"""Search: spans that hold, exact search as the oracle, filters before the search, updates that equal a rebuild."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from stepladder.cache import Cache
+from stepladder.encoder import DIMENSIONS, Encoder, count_tokens
+from stepladder.records import Document, Passage
+from stepladder.search import SearchIndex, SearchSettings, chunk, reciprocal_rank_fusion
+
+EVERYTHING = -1.0  # a minimum score that drops nothing
+
+
+class HashEncoder(Encoder):
+    """A random but repeatable vector for each text, through the real cache."""
+
+    def __init__(self, cache: Cache) -> None:
+        super().__init__(cache)
+        self.computed: list[str] = []
+
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        self.computed += texts
+        seeds = [int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") for text in texts]
+        rows = np.array([np.random.default_rng(seed).standard_normal(DIMENSIONS) for seed in seeds])
+        return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> HashEncoder:
+    return HashEncoder(Cache(tmp_path_factory.mktemp("cache")))
+
+
+def document(doc_id: str, text: str, kind: str = "policy", status: Any = "published", title: str = "") -> Document:
+    return Document(doc_id, title or doc_id.title(), f"https://x.example/{doc_id}", kind, status, "2026-01-02", text)
+
+
+def query_of(passage: Passage) -> str:
+    """The text that an index embeds for a passage: its cosine with itself is one."""
+    return f"{passage.title}\n{passage.text}"
+
+
+def ids(found: Sequence[Passage]) -> list[str]:
+    return [p.doc_id for p in found]
+
+
+MANY = [document(f"d{i}", f"Fact number {i} about thing{i}.") for i in range(120)]
+DENSE = SearchSettings(method="dense", min_score=EVERYTHING, graph=False)
+GRAPH = replace(DENSE, graph=True)
+BM25 = SearchSettings(method="bm25", min_score=EVERYTHING)
+FUSED = SearchSettings(method="fused", min_score=EVERYTHING, graph=False)
+
+
+# --- chunking
+
+POLICY = (
+    "Goods may come back within 30 days.\n\n## Exceptions\nGas canisters, e.g. size 2.5, stay with you. Opened food does too!\n\n"
+    "Members have 60 days.  \n\n\n\nPostage is £4.50."
+)
+TEXTS = [
+    POLICY,
+    "\n\n  Leading white space.\n\nTrailing.  \n\n",
+    "One line",
+    "A sentence that goes on. " * 60,
+    "word " * 700,
+    "x" * 20_000,
+    "Short. " + "y-" * 10_000 + " End.",
+    "Windows\r\n\r\nline ends.\r\n" * 20,
+    "שלום עולם. " * 80,
+    "a\0b " * 300,
+]
+
+
+@pytest.mark.parametrize("max_tokens", [5, 20, 120])
+@pytest.mark.parametrize("text", TEXTS)
+def test_a_passage_is_the_text_of_its_span(text: str, max_tokens: int) -> None:
+    passages = chunk(document("d", text), max_tokens)
+    assert passages
+    assert all(text[p.start : p.end] == p.text and p.text.strip() for p in passages)
+    assert [p.passage_id for p in passages] == [f"d#{i}" for i in range(1, len(passages) + 1)]
+    assert all(a.end <= b.start for a, b in pairwise(passages))
+    assert "".join("".join(p.text for p in passages).split()) == "".join(text.split())  # no word is lost
+
+
+@pytest.mark.parametrize("text", ["", " ", "\n\n\n \n\n"])
+def test_an_empty_document_has_no_passage(text: str) -> None:
+    assert chunk(document("d", text)) == []
+
+
+@pytest.mark.parametrize(
+    "quote", ["within 30 days", "Gas canisters, e.g. size 2.5, stay with you.", "Members have 60 days.", "Postage is £4.50."]
+)
+@pytest.mark.parametrize("max_tokens", [20, 40, 120])
+def test_a_quote_of_one_sentence_survives_any_chunking(quote: str, max_tokens: int) -> None:
+    assert sum(quote in p.text for p in chunk(document("d", POLICY), max_tokens)) == 1
+
+
+def test_passages_keep_to_their_size_and_small_neighbours_share_one() -> None:
+    sizes = [count_tokens(p.text) for p in chunk(document("d", "A sentence that goes on. " * 60), 40)]
+    assert max(sizes) <= 40
+    assert min(sizes[:-1]) > 30
+    assert len(chunk(document("d", POLICY), 120)) == 1
+
+
+def test_a_passage_carries_what_its_document_says_of_itself() -> None:
+    [passage] = chunk(document("returns", "30 days.", kind="faq", title="Returns"))
+    assert (passage.doc_id, passage.title, passage.url, passage.kind) == ("returns", "Returns", "https://x.example/returns", "faq")
+
+
+# --- exact, approximate, lexical, fused
+
+
+def test_exact_search_is_brute_force(encoder: HashEncoder) -> None:
+    index = SearchIndex(MANY, encoder, DENSE)
+    vectors = encoder.encode([query_of(p) for p in index.passages]).astype(np.float64)
+    for query in ("alpha", "beta", "gamma ray"):
+        cosines = vectors @ encoder.encode([query])[0].astype(np.float64)
+        expected = np.argsort(-cosines)[:7]
+        found = index.search(query, k=7)
+        assert [p.passage_id for p in found] == [index.passages[i].passage_id for i in expected]
+        np.testing.assert_allclose([p.score for p in found], cosines[expected], atol=1e-6)
+
+
+def test_a_graph_finds_nearly_what_exact_search_finds(encoder: HashEncoder) -> None:
+    documents = [document(f"g{i}", f"Graph text {i}.") for i in range(600)]
+    exact, graph = (SearchIndex(documents, encoder, some) for some in (DENSE, GRAPH))
+    hits = 0
+    for i in range(20):
+        truth = {p.passage_id for p in exact.search(f"question {i}", k=10)}
+        hits += len(truth & {p.passage_id for p in graph.search(f"question {i}", k=10)})
+    assert hits / 200 >= 0.95
+    assert graph.search(query_of(graph.passages[17]), k=1)[0].doc_id == "g17"
+
+
+def test_two_graphs_of_the_same_documents_are_the_same(encoder: HashEncoder) -> None:
+    one, two = (SearchIndex(MANY, encoder, replace(GRAPH, ef=10)) for _ in range(2))
+    assert [one.search(f"q{i}", k=5) for i in range(5)] == [two.search(f"q{i}", k=5) for i in range(5)]
+
+
+@pytest.mark.parametrize("word", ["thing77", "THING77", "Where is thing77?"])
+def test_bm25_finds_a_literal_word(encoder: HashEncoder, word: str) -> None:
+    assert ids(SearchIndex(MANY, encoder, BM25).search(word, k=1)) == ["d77"]
+
+
+def test_bm25_finds_a_word_in_another_form_and_in_the_title(encoder: HashEncoder) -> None:
+    documents = [document("a", "We mend tents."), document("b", "We sell boots."), document("c", "Nothing here.", title="Snowshoes")]
+    index = SearchIndex(documents, encoder, BM25)
+    assert ids(index.search("mending")) == ["a"]
+    assert ids(index.search("snowshoe")) == ["c"]
+
+
+@pytest.mark.parametrize("query", ["zzzqqq", "the of and", "..."])
+def test_bm25_finds_nothing_where_no_word_is_shared(encoder: HashEncoder, query: str) -> None:
+    assert SearchIndex(MANY, encoder, BM25).search(query) == []
+
+
+def test_fusion_by_hand() -> None:
+    # 3: 1/61 + 1/62 = .03252; 2: 1/63 + 1/61 = .03227; 1: 1/62 = .01613; 4: 1/63 = .01587
+    assert reciprocal_rank_fusion([[3, 1, 2], [2, 3, 4]]) == [3, 2, 1, 4]
+    assert reciprocal_rank_fusion([[5, 6], [6, 5]]) == [5, 6]  # a tie keeps the order of first sight
+    assert reciprocal_rank_fusion([[9, 8]]) == [9, 8]
+    assert reciprocal_rank_fusion([]) == []
+
+
+def test_fused_search_is_the_fusion_of_both(encoder: HashEncoder) -> None:
+    documents = [document(f"d{i}", f"tent {'pole ' * i}") for i in range(1, 9)]
+    query = "pole of a tent"
+    dense, lexical, fused = ([p.passage_id for p in SearchIndex(documents, encoder, s).search(query, k=8)] for s in (DENSE, BM25, FUSED))
+    points = {i: 1 / (61 + dense.index(i)) + 1 / (61 + lexical.index(i)) for i in dense}
+    assert dense != lexical
+    assert [points[i] for i in fused] == sorted(points.values(), reverse=True)
+
+
+def test_a_reranker_has_the_last_word_on_order(encoder: HashEncoder) -> None:
+    index = SearchIndex(MANY, encoder, DENSE, rerank=lambda query, passages: [float(p.doc_id[1:]) for p in passages])
+    plain = SearchIndex(MANY, encoder, DENSE).search("alpha", k=50)
+    assert ids(index.search("alpha", k=3)) == sorted(ids(plain), key=lambda i: -int(i[1:]))[:3]
+
+
+# --- what may be found
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("method", ["dense", "fused"])
+def test_a_filter_works_before_the_search(encoder: HashEncoder, graph: bool, method: Any) -> None:
+    """One document of its kind among many is found, however far it is from the query."""
+    index = SearchIndex([*MANY, document("odd", "Something else.", kind="faq")], encoder, replace(DENSE, method=method, graph=graph))
+    for query in ("alpha", "Fact number 3 about thing3.", query_of(index.passages[5])):
+        assert ids(index.search(query, k=5, where={"kind": ["faq"]})) == ["odd"]
+    assert index.search("alpha", where={"kind": ["faq"], "doc_id": ["d1"]}) == []
+    assert index.search("alpha", where={"kind": []}) == []
+    assert ids(index.search("thing4", where={"doc_id": ["d4", "nobody"]})) == ["d4"]
+    assert len(index.search("alpha", k=500, where={})) == 121
+
+
+def test_a_filter_holds_for_literal_words_too(encoder: HashEncoder) -> None:
+    index = SearchIndex([*MANY, document("odd", "thing5 once more", kind="faq")], encoder, BM25)
+    assert ids(index.search("thing5", where={"kind": ["policy"]})) == ["d5"]
+
+
+def test_a_filter_on_an_unknown_name_is_an_error(encoder: HashEncoder) -> None:
+    with pytest.raises(ValueError, match=r"found .*colour.*|filter on \['colour'\]; expected doc_id, kind, status"):
+        SearchIndex(MANY, encoder, DENSE).search("alpha", where={"colour": ["red"]})
+
+
+@pytest.mark.parametrize("method", ["dense", "bm25", "fused"])
+@pytest.mark.parametrize("graph", [False, True])
+def test_drafts_and_archived_documents_are_never_found(encoder: HashEncoder, method: Any, graph: bool) -> None:
+    hidden = [document("draft", "Secret zebra plans.", status="draft"), document("old", "Old zebra rules.", status="archived")]
+    index = SearchIndex([*hidden, *MANY[:3]], encoder, replace(DENSE, method=method, graph=graph))
+    for query in ("zebra", "Draft\nSecret zebra plans.", "Old\nOld zebra rules."):
+        assert {"draft", "old"} & set(ids(index.search(query, k=50))) == set()
+    assert index.search("zebra", where={"doc_id": ["draft", "old"]}) == []
+    assert index.search("zebra", where={"status": ["draft", "archived"]}) == []
+
+
+@pytest.mark.parametrize("method", ["dense", "bm25", "fused"])
+def test_nothing_below_the_minimum_score_is_returned(encoder: HashEncoder, method: Any) -> None:
+    loose = SearchIndex(MANY, encoder, replace(FUSED, method=method)).search("Fact thing8", k=50)
+    limit = sorted(p.score for p in loose)[len(loose) // 2]
+    strict = SearchIndex(MANY, encoder, replace(FUSED, method=method, min_score=limit)).search("Fact thing8", k=50)
+    assert strict == [p for p in loose if p.score >= limit]
+    assert 0 < len(strict) < len(loose)
+    assert SearchIndex(MANY, encoder, replace(FUSED, method=method, min_score=1.1)).search("Fact thing8") == []
+
+
+@pytest.mark.parametrize("graph", [False, True])
+@pytest.mark.parametrize("k", [120, 121, 5000])
+def test_more_than_there_is_gives_what_there_is(encoder: HashEncoder, graph: bool, k: int) -> None:
+    found = SearchIndex(MANY, encoder, replace(DENSE, graph=graph)).search("alpha", k=k)
+    assert sorted(ids(found)) == sorted(d.doc_id for d in MANY)
+    assert [p.score for p in found] == sorted((p.score for p in found), reverse=True)
+
+
+@pytest.mark.parametrize("k", [0, -1])
+def test_fewer_than_one_is_an_error(encoder: HashEncoder, k: int) -> None:
+    with pytest.raises(ValueError, match=f"k: found {k}, expected at least 1"):
+        SearchIndex(MANY, encoder, DENSE).search("alpha", k=k)
+
+
+# --- updates
+
+
+def test_a_deleted_document_vanishes_and_only_new_text_is_embedded(tmp_path: Path) -> None:
+    encoder = HashEncoder(Cache(tmp_path))
+    index = SearchIndex([document("a", "Thirty days."), document("b", "Sixty days.")], encoder, FUSED)
+    encoder.computed.clear()
+    index.update([document("a", "Ninety days."), document("c", "New page.")])
+    assert encoder.computed == ["A\nNinety days.", "C\nNew page."]
+    assert sorted(ids(index.search("Sixty days", k=9))) == ["a", "c"]
+    assert index.search("sixty", where={"doc_id": ["b"]}) == []
+    assert [p.text for p in index.search("days", where={"doc_id": ["a"]})] == ["Ninety days."]
+    index.update([document("a", "Ninety days.", status="archived")])
+    assert index.search("Ninety days") == []
+
+
+WORDS = st.lists(st.sampled_from(["tent", "pole", "days", "refund", "the", "£5", "."]), min_size=0, max_size=6).map(" ".join)
+ROW = st.tuples(st.sampled_from("abcdef"), WORDS, st.sampled_from(["policy", "faq"]), st.sampled_from(["published", "draft", "archived"]))
+FOLDER = st.lists(ROW, max_size=6, unique_by=lambda row: row[0]).map(lambda rows: [document(*row) for row in rows])
+
+
+@settings(max_examples=25, deadline=None, derandomize=True)
+@given(before=FOLDER, after=FOLDER, query=WORDS, graph=st.booleans())
+def test_update_then_search_is_rebuild_then_search(
+    encoder: HashEncoder, before: list[Document], after: list[Document], query: str, graph: bool
+) -> None:
+    updated = SearchIndex(before, encoder, replace(FUSED, graph=graph))
+    updated.update(after)
+    rebuilt = SearchIndex(after, encoder, replace(FUSED, graph=graph))
+    for where in (None, {"kind": ["faq"]}):
+        found = updated.search(query, k=4, where=where)
+        assert found == rebuilt.search(query, k=4, where=where)
+        assert set(ids(found)) <= {d.doc_id for d in after if d.status == "published"}
+
+
+# --- queries that nobody expects
+
+WEIRD = [
+    "?!... --- ###",
+    "\0",
+    "a\0b",
+    "שלום, כמה זמן?",
+    "\u202etxet",
+    "word " * 10_000,
+    "x" * 20_000,
+    "🧗🏽",
+    "\ud800",
+    "tent\n\n\ttent",
+    "%s {} \\x",
+]
+
+
+@pytest.mark.parametrize("query", WEIRD, ids=range(len(WEIRD)))
+@pytest.mark.parametrize("method", ["dense", "bm25", "fused"])
+def test_a_weird_query_is_answered_like_any_other(encoder: HashEncoder, method: Any, query: str) -> None:
+    index = SearchIndex(MANY[:10], encoder, replace(FUSED, method=method))
+    found = index.search(query, k=3)
+    assert len(found) == (0 if method == "bm25" else 3)  # no document shares a word with any of these
+
+
+@pytest.mark.parametrize("query", ["", " ", "\n\t "])
+@pytest.mark.parametrize("method", ["dense", "bm25", "fused"])
+def test_an_empty_query_finds_nothing(encoder: HashEncoder, method: Any, query: str) -> None:
+    assert SearchIndex(MANY[:10], encoder, replace(FUSED, method=method)).search(query) == []
+
+
+@pytest.mark.parametrize("documents", [[], [document("a", "")], [document("a", "x", status="draft")]])
+@pytest.mark.parametrize("graph", [False, True, None])
+def test_an_index_of_nothing_finds_nothing(encoder: HashEncoder, documents: list[Document], graph: bool | None) -> None:
+    index = SearchIndex(documents, encoder, replace(FUSED, graph=graph))
+    assert index.search("tent") == []
+    assert index.search("tent", where={"kind": ["faq"]}) == []
+
+
+@pytest.mark.parametrize("text", ["... !!!", "the of and", "\0"])
+def test_documents_without_a_single_word_do_not_stop_an_index(encoder: HashEncoder, text: str) -> None:
+    index = SearchIndex([document("a", text, title="?")], encoder, FUSED)
+    assert ids(index.search("tent")) == ["a"]
+    assert SearchIndex([document("a", text, title="?")], encoder, BM25).search("tent") == []
