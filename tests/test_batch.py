@@ -150,6 +150,25 @@ def test_a_priced_model_stops_at_the_gate(small_folder: Path, tmp_path: Path, mo
     assert missing["02_rag"] == "02_rag has not been run"
 
 
+def test_documents_and_questions_alone_are_enough(tmp_path: Path) -> None:
+    """No schema, brief, train or dev: facts are measured, behaviour and tuning are not, and the report says so."""
+    document = {"title": "Fees", "url": "", "kind": "page", "status": "published", "updated_at": "2026-01-01"}
+    documents = [{"doc_id": f"fee-{n}", "text": f"Plan {n} costs ${n}0 a year."} | document for n in range(1, 4)]
+    cases = [{"case_id": f"q{n}", "split": "test", "text": f"How much is plan {n} a year?"} for n in range(1, 4)]
+    gold = [{"case_id": f"q{n}", "output": {"answer": [f"${n}0"]}, "evidence": [{"doc_id": f"fee-{n}"}]} for n in range(1, 4)]
+    folder = tmp_path / "data"
+    folder.mkdir()
+    for name, rows in {"documents": documents, "cases": cases, "gold": gold}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    out = batch.run(batch.Options(data=str(folder), out=str(tmp_path / "run")), tell=lambda line: None)
+    lines = runs.verdict_lines(out)
+    assert lines[0].startswith("Ship: prompt because gate 1 is undecided")
+    assert "fine-tune not measured. Behaviour: RAG not measured" in lines[1]
+    missing = json.loads((out / "06_decision" / "run.json").read_text(encoding="utf-8"))["not_measured"]
+    assert "fine_tune" in " ".join(missing)
+    assert "Behaviour fields right: not measured." in (out / "report.md").read_text(encoding="utf-8")
+
+
 def test_a_kill_leaves_nothing_half_written(tmp_path: Path) -> None:
     out = tmp_path / "run"
     command = [sys.executable, "-m", "stepladder", "report", "--out", str(out), "--limit", "2"]

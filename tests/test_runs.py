@@ -262,6 +262,17 @@ def finished(mine: Step, **changes: Any) -> Path:
     return mine.finish("hash", **({"predictions": predictions, "scores": scores_of(1.0), "choice": {"k": 5}, "gates": gates} | changes))
 
 
+def test_a_table_of_nothing_is_no_table(tmp_path: Path) -> None:
+    mine = step(tmp_path)
+    finished(mine, tables={"choose": pd.DataFrame(), "none_found": pd.DataFrame(columns=["k"])})
+    found, _ = read_step(mine, "01_prompt", "hash")
+    assert found is not None
+    assert found.table("choose") is None
+    empty = found.table("none_found")
+    assert empty is not None
+    assert list(empty.columns) == ["k"]
+
+
 def test_a_step_comes_back_as_it_was_written(tmp_path: Path) -> None:
     table = pd.DataFrame({"k": [1, 2], "share": [0.25, 1 / 3]})
     mine = step(tmp_path)

@@ -166,7 +166,7 @@ class Step:
                 (staging / "choice.json").write_text(json.dumps(dict(choice), indent=1, sort_keys=True), encoding="utf-8")
             self.timing().to_csv(staging / "timing.csv", index=False, lineterminator="\n")
             (staging / "tables").mkdir()
-            for name, table in tables.items():
+            for name, table in ((n, t) for n, t in tables.items() if len(t.columns)):  # nothing was measured: no table
                 table.to_csv(staging / "tables" / f"{name}.csv", index=False, lineterminator="\n")
             about = self._about(data_hash) | {"gates": [asdict(g) for g in gates], "not_measured": dict(not_measured)} | dict(extra)
             if self.split == "test" and scores is not None and not scores.empty:
