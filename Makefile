@@ -6,6 +6,7 @@ OUT ?=
 LIMIT ?= 0
 SEED ?= 0
 CLIMB ?=
+INCUMBENT ?=
 
 # With the conda environment of environment.yml active, use it; else a virtual environment of our own.
 ifeq ($(CONDA_DEFAULT_ENV),stepladder)
@@ -24,10 +25,10 @@ export HF_HUB_DISABLE_TELEMETRY := 1
 
 help:  ## this list
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 20
-	@echo "  make report takes DATA=folder MODEL=name OUT=folder LIMIT=n SEED=n CLIMB=all; PYTHON=python3.12 chooses the interpreter"
+	@echo "  make report takes DATA=folder MODEL=name OUT=folder LIMIT=n SEED=n CLIMB=all INCUMBENT=file; PYTHON=python3.12 chooses the interpreter"
 
 report: $(STAMP)  ## climb the ladder and write the report
-	@$(BIN)/stepladder report --data "$(DATA)" --model "$(MODEL)" --out "$(OUT)" --limit "$(LIMIT)" --seed "$(SEED)" --climb "$(CLIMB)"
+	@$(BIN)/stepladder report --data "$(DATA)" --model "$(MODEL)" --out "$(OUT)" --limit "$(LIMIT)" --seed "$(SEED)" --climb "$(CLIMB)" --incumbent "$(INCUMBENT)"
 
 test: $(STAMP) check  ## ruff, mypy and all tests, among them every notebook, small
 	@$(BIN)/python -m pytest

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from stepladder.floors import majority, tfidf
-from stepladder.records import Case, Gold
+from stepladder.floors import incumbent, majority, tfidf
+from stepladder.records import Case, CaseError, Gold, UserError
 
 SCHEMA: dict[str, Any] = {
     "properties": {
@@ -104,3 +105,37 @@ def test_tfidf_of_numbers_and_truths_gives_plain_values() -> None:
 def test_tfidf_without_labelled_cases_is_refused(cases: list[Case]) -> None:
     with pytest.raises(ValueError, match="no labelled train cases; expected at least one"):
         tfidf(cases, {}, SCHEMA)
+
+
+def test_the_incumbent_says_what_its_file_says(tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(
+        '\ufeff{"case_id": "t1", "output": {"intent": "order"}, "rung": "x"}\n\n{"case_id": "t2", "output": null}\n', encoding="utf-8"
+    )
+    answer = incumbent(path, [ASKED])
+    assert answer(ASKED).output == {"intent": "order"}
+    for case_id in ("t2", "t3"):
+        with pytest.raises(CaseError, match="no object for this case"):
+            answer(Case(case_id, "test", "?"))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"case_id": "t1"}', r"mine.jsonl:1: KeyError\('output'\); expected an object with case_id and output"),
+        ("[1]", "mine.jsonl:1: TypeError"),
+        ("{", "mine.jsonl:1: JSONDecodeError"),
+        ('{"case_id": "t1", "output": {}}\n' * 2, "mine.jsonl:2: case_id: 't1' stands twice"),
+        ('{"case_id": "t9", "output": {}}', "none of its 1 ids is one of the 1 cases"),
+    ],
+)
+def test_a_broken_incumbent_is_said(text: str, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.jsonl"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(UserError, match=said):
+        incumbent(path, [ASKED])
+
+
+def test_an_incumbent_that_is_not_there_is_said(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"INCUMBENT: .*no\.jsonl"):
+        incumbent(tmp_path / "no.jsonl", [ASKED])

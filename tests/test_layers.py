@@ -15,7 +15,7 @@ FLOORS = {
     "encoder": 2, "answers": 2,
     "dataset": 3, "prompts": 3, "models": 3, "search": 3, "scoring": 3, "runs": 3,
     "tuning": 4, "comparison": 4, "floors": 4,
-    "decision": 5, "show": 5, "render": 5,
+    "decision": 5, "show": 5, "render": 5, "audit": 5, "labels": 5,
     "summary": 6,
     "batch": 7, "readme": 7,
     "cli": 8,

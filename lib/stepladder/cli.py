@@ -12,7 +12,7 @@ from typing import Any
 
 import click
 
-from stepladder import readme
+from stepladder import dataset, labels, readme
 from stepladder.batch import Options, run
 from stepladder.records import UserError
 from stepladder.render import render
@@ -44,17 +44,73 @@ def main() -> None:
 @click.option("--limit", default="0", help="At most so many cases of each split; 0: all.")
 @click.option("--seed", default="0", help="Seed of everything random.")
 @click.option("--climb", default="", help="all: climb on where a gate of a priced model does not open.")
+@click.option(
+    "--incumbent", default="", help="Predictions (JSON lines of case_id and output) of the system you run today: a row of its own."
+)
 @click.option("-p", "--parameter", "parameters", nargs=2, multiple=True, metavar="NAME VALUE", help="A parameter of single notebooks.")
-def report(data: str, model: str, out: str, split: str, limit: str, seed: str, climb: str, parameters: tuple[tuple[str, str], ...]) -> None:
+def report(
+    data: str,
+    model: str,
+    out: str,
+    split: str,
+    limit: str,
+    seed: str,
+    climb: str,
+    incumbent: str,
+    parameters: tuple[tuple[str, str], ...],
+) -> None:
     """Climb the ladder on a dataset folder and write the report."""
 
     def work() -> None:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # a kill ends the notebook that runs, too
         own = {name: _value(value) for name, value in parameters}
+        if incumbent:
+            own["incumbent"] = str(Path(incumbent).expanduser().resolve())
         options = Options(data, model, out, split, _whole("SEED", seed), _whole("LIMIT", limit), climb, parameters=own)
         folder = run(options, tell=click.echo)
         for line in [*verdict_lines(folder), os.path.relpath(folder / "report.html")]:
             click.echo(line)
+
+    _guarded(work)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+def validate(folder: Path) -> None:
+    """Print every problem of a dataset folder with file, line and field; silent where there is none."""
+
+    def work() -> None:
+        labels.second_labels(dataset.load(folder))
+
+    _guarded(work)
+
+
+@main.command()
+@click.argument("folder", type=click.Path(path_type=Path))
+@click.option("--n", "n_cases", default=200, show_default=True, type=click.IntRange(1), help="Cases on the sheet.")
+@click.option("--split", default="test", show_default=True, type=click.Choice(dataset.SPLITS))
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0))
+@click.option("--sheet", default=Path("label_sheet.csv"), show_default=True, type=click.Path(path_type=Path), help="The CSV sheet.")
+@click.option("--read", "back", is_flag=True, help="Read the filled sheet back instead of writing it.")
+def label(folder: Path, n_cases: int, split: str, seed: int, sheet: Path, back: bool) -> None:
+    """Write a blind, stratified sheet for people to label, or read it back.
+
+    Cases without gold get their labels from it; of the others a second opinion is kept, and the agreement is printed.
+    """
+
+    def work() -> None:
+        loaded = dataset.load(folder)
+        if not back:
+            cases = labels.sample(loaded, n_cases, split, seed)
+            labels.write_sheet(loaded, cases, sheet)
+            click.echo(f"{sheet}: {len(cases)} cases of split {split}, without their labels. Fill it in, then: --read --sheet {sheet}")
+            return
+        done = labels.keep(loaded, labels.read_sheet(loaded, sheet))
+        click.echo(f"{done.new} cases labelled in gold.jsonl, {done.second} a second time in {labels.SECOND}.")
+        loaded = dataset.load(folder)
+        for title, table in (("Agreement", labels.agreement(loaded)), ("Disagreements", labels.disagreements(loaded))):
+            if len(table):
+                click.echo(f"{title}:\n{table.round(2).to_string(index=False, max_colwidth=60)}")
 
     _guarded(work)
 

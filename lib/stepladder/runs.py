@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from stepladder.cache import Cache, content_hash
 from stepladder.records import Case, CaseError, Prediction, UserError

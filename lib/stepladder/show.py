@@ -21,7 +21,7 @@ from stepladder.records import Gold, Prediction, Prompt
 
 RUNG_NAMES = {
     "prompt": "prompt", "rag": "RAG", "fine_tune": "fine-tune", "hybrid": "hybrid", "empty_context": "empty context (bound)",
-    "gold_context": "gold context (bound)", "majority": "majority (floor)", "tfidf": "TF-IDF (floor)",
+    "gold_context": "gold context (bound)", "incumbent": "what runs today", "majority": "majority (floor)", "tfidf": "TF-IDF (floor)",
 }  # fmt: skip
 COLOURS = {"prompt": "#4c72b0", "rag": "#55a868", "fine_tune": "#dd8452", "hybrid": "#8172b3"}
 GREY = "#9a9a9a"

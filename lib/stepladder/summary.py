@@ -10,7 +10,7 @@ from stepladder.comparison import Difference, Interval, mean_interval, paired_di
 from stepladder.dataset import Prices
 from stepladder.decision import RUNGS
 
-FLOORS = ("majority", "tfidf")
+FLOORS = ("incumbent", "majority", "tfidf")
 BOUNDS = ("empty_context", "gold_context")
 ORDER = (*FLOORS, "empty_context", *RUNGS, "gold_context")
 QUALITIES = {"resolved": "resolved", "facts": "fact_correct", "behaviour": "behaviour_correct"}
@@ -29,9 +29,12 @@ class Scores:
         return list(dict.fromkeys(self.long.loc[self.long["rung"] == rung, "base"]))
 
     def of(self, rung: str, metric: str, base: str | None = None) -> pd.Series | None:
-        """One metric of a rung, indexed by case_id; None where it was not measured. Without a base, the only one."""
+        """One metric of a rung, indexed by case_id; None where it was not measured. Without a base, the only one.
+
+        A floor has no base model, so it is found whichever is asked for.
+        """
         rows = self.long[(self.long["rung"] == rung) & (self.long["metric"] == metric)]
-        if base is not None:
+        if base is not None and rung not in FLOORS:
             rows = rows[rows["base"] == base]
         return None if rows.empty else rows.set_index("case_id")["value"].astype(float)
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch.nn import functional
-from tqdm.auto import tqdm
+from tqdm import tqdm
 
 from stepladder.encoder import DIMENSIONS, Encoder
 from stepladder.models.embedded import passage_sentences, questions

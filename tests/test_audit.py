@@ -1,0 +1,204 @@
+"""The audit of a dataset folder, on literal rows: each fault planted by hand is found, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from datetime import date
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from stepladder import audit, dataset
+from stepladder.cache import Cache
+from stepladder.dataset import Dataset
+from stepladder.encoder import Encoder
+from stepladder.records import Case, Split
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {
+        "intent": {"enum": ["late", "broken"]},
+        "topics": {"type": "array", "items": {"enum": ["boots", "tents"]}},
+        "answer": {"type": ["string", "null"]},
+        "sources": {"type": "array"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory: pytest.TempPathFactory) -> Encoder:
+    return Encoder(Cache(tmp_path_factory.mktemp("cache")))
+
+
+def folder_of(path: Path, cases: list[dict[str, Any]], gold: list[dict[str, Any]], **files: str) -> Dataset:
+    path.mkdir(exist_ok=True)
+    (path / "cases.jsonl").write_text("".join(json.dumps(c) + "\n" for c in cases), encoding="utf-8")
+    (path / "gold.jsonl").write_text("".join(json.dumps(g) + "\n" for g in gold), encoding="utf-8")
+    (path / "schema.json").write_text(json.dumps(SCHEMA), encoding="utf-8")
+    for name, text in files.items():
+        (path / name.replace("__", ".")).write_text(text, encoding="utf-8")
+    return dataset.load(path)
+
+
+def case(case_id: str, split: Split, text: str, tags: tuple[str, ...] = (), group: str | None = None) -> Case:
+    return Case(case_id, split, text, tags, group)
+
+
+def document(text: str, updated_at: str = "2026-03-01") -> str:
+    row = {"doc_id": "d", "title": "D", "url": "", "kind": "page", "status": "published", "updated_at": updated_at, "text": text}
+    return json.dumps(row) + "\n"
+
+
+def test_balance_counts_values_of_enums_and_of_lists(tmp_path: Path) -> None:
+    cases = [{"case_id": f"c{i}", "split": s, "text": "hello"} for i, s in enumerate(["train", "train", "test"])]
+    gold = [{"case_id": "c0", "output": {"intent": "late", "topics": ["boots", "tents"]}}, {"case_id": "c1", "output": {"intent": "late"}}]
+    table = audit.balance(folder_of(tmp_path, cases, gold)).set_index(["field", "value"])
+    assert table.loc[("intent", "late"), ["train", "dev", "test"]].tolist() == [2, 0, 0]
+    assert table.loc[("topics", "tents"), "train"] == 1
+    assert table.loc[("intent", "broken"), "thin"] == "thin"
+    assert len(table) == 4
+
+
+def test_near_duplicates_across_splits_are_listed_and_declared_ones_marked(encoder: Encoder) -> None:
+    told = "My parcel with the green tent has not come for nine days now, where is it?"
+    cases = [
+        case("a", "train", told),
+        case("b", "test", told.upper() + " Please answer soon, I am leaving."),
+        case("c", "test", told + "!"),
+        case("d", "train", "The zip of my jacket broke on a hill in the rain.", group="g"),
+        case("e", "dev", "The zip of my jacket broke on a hill in the rain", group="g"),
+        case("f", "test", "Do you sell left-handed ice axes?"),
+        case("g", "dev", "x"),
+    ]
+    pairs = audit.near_duplicates(cases, encoder)
+    found = {(row["case_id"], row["other_case_id"]): row["declared"] for row in pairs.to_dict("records")}
+    assert found == {("b", "a"): "", ("c", "a"): "", ("e", "d"): "declared"}, "test first; same split is no leak"
+    assert (pairs["containment"] <= 1.0001).all()
+    assert audit.near_duplicates([case("x", "test", "a")], encoder).empty
+
+
+def test_taught_pairs_are_declared(encoder: Encoder) -> None:
+    pairs = audit.near_duplicates(
+        [case("a", "train", "how long is the rope?", ("taught",)), case("b", "test", "how long is the rope??", ("taught",))], encoder
+    )
+    assert pairs["declared"].tolist() == ["declared"]
+
+
+def test_containment_is_that_of_sets_of_grams(encoder: Encoder) -> None:
+    a, b = "abcdefgh", "abcdefxyz"
+    pairs = audit.near_duplicates([case("a", "train", a), case("b", "test", b)], encoder, containment=0.01, cosine=2)
+    grams = [{text[i : i + 5] for i in range(len(text) - 4)} for text in (a, b)]
+    assert pairs["containment"].iloc[0] == pytest.approx(len(grams[0] & grams[1]) / min(map(len, grams)))
+
+
+def test_a_wrong_label_is_the_most_suspicious(tmp_path: Path, encoder: Encoder) -> None:
+    late = [
+        "where is my parcel",
+        "the parcel is late",
+        "my parcel has not arrived",
+        "no parcel yet",
+        "when does my parcel come",
+        "parcel lost?",
+    ]
+    broken = ["the zip is torn", "my stove is broken", "the pole snapped", "a broken buckle", "the sole is torn off", "the seam is broken"]
+    texts = late + broken
+    given = ["late"] * 6 + ["broken"] * 6
+    given[1] = "broken"
+    cases = [{"case_id": f"c{i}", "split": "train" if i % 2 else "test", "text": t} for i, t in enumerate(texts)]
+    gold = [{"case_id": f"c{i}", "output": {"intent": v}} for i, v in enumerate(given)]
+    listed = audit.suspicious_labels(folder_of(tmp_path, cases, gold), encoder)
+    assert listed.iloc[0][["case_id", "field", "label", "others say"]].tolist() == ["c1", "intent", "broken", "late"]
+    assert (np.diff(listed["margin"]) <= 0).all()
+
+
+def test_too_few_cases_are_not_suspected(tmp_path: Path, encoder: Encoder) -> None:
+    folder = folder_of(tmp_path, [{"case_id": "a", "split": "test", "text": "x"}], [{"case_id": "a", "output": {"intent": "late"}}])
+    assert audit.suspicious_labels(folder, encoder).empty
+
+
+def test_answers_that_do_not_stand_in_their_evidence(tmp_path: Path) -> None:
+    cases = [{"case_id": i, "split": "test", "text": "?"} for i in "abc"]
+    evidence = [{"doc_id": "d", "quote": "The label costs £3.95, and a box £2."}]
+    answers = {"a": ["£3.95"], "b": ["£5.95"], "c": None}
+    gold = [{"case_id": i, "output": {"answer": v}, "evidence": evidence if v else []} for i, v in answers.items()]
+    found = audit.unsupported_answers(folder_of(tmp_path, cases, gold, documents__jsonl=document("The label costs £3.95, and a box £2.")))
+    assert found["case_id"].tolist() == ["b"]
+
+
+def test_other_languages() -> None:
+    cases = [
+        case("en", "test", "whre is my parcel its been 2 weeks, thx!! order 4521"),
+        case("de", "test", "Guten Tag, ich warte seit zwei Wochen auf mein Paket mit dem Zelt."),
+        case("fr", "train", "Bonjour, je voudrais renvoyer mes chaussures, elles sont trop petites."),
+        case("short", "test", "Merci bien"),
+    ]
+    found = audit.other_languages(cases)
+    assert dict(zip(found["case_id"], found["language"], strict=True)) == {"de": "de", "fr": "fr"}
+
+
+@pytest.mark.parametrize(
+    ("text", "kinds"),
+    [
+        ("write to anna.smith@mail.co.uk", ["mail"]),
+        ("write to anna@brindlefell.example or a@example.com", []),
+        ("my card 4111 1111 1111 1111 was charged", ["card"]),
+        ("tracking 4111111111111112, order 45210", []),
+        ("IBAN GB82 WEST 1234 5698 7654 32", ["bank account"]),
+        ("call me on 0113 496 0735", ["phone"]),
+        ("call me on (01632) 960 118, 01632 960118, +44 7700 900 123 or 07700 900 123", []),
+        ("+49 30 12345678", ["phone"]),
+        ("it cost £1,250.00 in 2024, weighs 0.310 kg and article 0041", []),
+        ("order 0123456", []),
+    ],
+)
+def test_personal_data(text: str, kinds: list[str], tmp_path: Path) -> None:
+    found = audit.personal_data(folder_of(tmp_path, [{"case_id": "a", "split": "test", "text": text}], []))
+    assert found["kind"].tolist() == kinds
+    assert all(shown.endswith("…") and shown[:-1] in text for shown in found["found"]), "half of it stays hidden"
+
+
+def test_slices_say_how_many_cases_the_margin_needs(tmp_path: Path) -> None:
+    cases = [{"case_id": f"c{i}", "split": "test", "text": "?", "tags": ["edge"] if i < 2 else []} for i in range(60)]
+    table = audit.slices(folder_of(tmp_path, cases, [])).set_index("slice")
+    assert table.loc["all cases", "test"] == 60
+    assert table.loc["edge", "test"] == 2
+    assert np.isnan(table.loc["edge", "smallest difference"])
+    assert table.loc["edge", "more for the margin"] == 626 - 2, "626: five points at 20 % discordant (Connor 1987)"
+
+
+BRIEF = "update_frequency: {0}\nsources_required: {1}\ndata_audit: {{examples: {2}}}\n"
+
+
+@pytest.mark.parametrize(
+    ("frequency", "newest", "agree"),
+    [
+        ("weekly", "2026-03-01", "yes"),
+        ("weekly", "2024-03-01", "no"),
+        ("monthly", "2025-03-01", "yes"),
+        ("daily", "2026-03-01", "no"),
+        ("never", "2026-03-01", "yes"),
+    ],
+)
+def test_how_often_facts_change_is_held_against_the_dates(frequency: str, newest: str, agree: str, tmp_path: Path) -> None:
+    cases = [{"case_id": "a", "split": "test", "text": "?"}]
+    folder = folder_of(tmp_path, cases, [], documents__jsonl=document("x", newest), brief__yaml=BRIEF.format(frequency, "false", 0))
+    table = audit.brief_against_data(folder, date(2026, 5, 1)).set_index("question")
+    assert table.loc["How often do facts change?", "agree"] == agree
+
+
+def test_the_other_questions_are_held_against_the_data(tmp_path: Path) -> None:
+    cases = [{"case_id": "a", "split": "train", "text": "?"}, {"case_id": "b", "split": "test", "text": "?"}]
+    gold = [{"case_id": "a", "output": {"intent": "late"}}]
+    folder = folder_of(tmp_path, cases, gold, brief__yaml=BRIEF.format("weekly", "true", 150))
+    table = audit.brief_against_data(folder, date(2026, 5, 1)).set_index("question")
+    assert table["agree"].tolist() == ["no", "no", "cannot tell", "cannot tell", "no"]
+    assert "no case labels topics, answer" in table.loc["What is success?", "the data says"]
+    assert table.loc["How many good examples?", "the data says"] == "1 labelled train cases"
+
+
+def test_messages_too_long_for_the_encoder_are_counted() -> None:
+    lengths = audit.token_lengths([case("a", "test", "hello there"), case("b", "test", "word " * 300)])
+    assert lengths["a"] == 2
+    assert audit.too_long(lengths) == 1
