@@ -173,3 +173,15 @@ def test_a_broken_second_pass_is_said(folder: Path) -> None:
     (folder / labels.SECOND).write_text('{"case_id": "c1"}\n', encoding="utf-8")
     with pytest.raises(dataset.DatasetError, match=r"second_labels.jsonl:1: .*output"):
         labels.agreement(dataset.load(folder))
+
+
+def test_agreement_is_that_before_the_settling(folder: Path) -> None:
+    labels.keep(dataset.load(folder), {f"c{i}": {"intent": v} for i, v in enumerate(INTENTS[:4])})
+    settled = {"case_id": "c0", "field": "intent", "first": "order", "second": "return", "settled": "return", "why": "it goes back"}
+    (folder / labels.SETTLED).write_text(json.dumps(settled) + "\n", encoding="utf-8")
+    loaded = dataset.load(folder)
+    assert labels.agreement(loaded).set_index("field").loc["intent", "agreement"] == pytest.approx(0.75)
+    assert labels.disagreements(loaded)["first"].tolist() == ["order"]
+    (folder / labels.SETTLED).write_text('{"case_id": "c0"}\n', encoding="utf-8")
+    with pytest.raises(dataset.DatasetError, match=r"settled_labels.jsonl:1: KeyError\('field', 'first'"):
+        labels.agreement(loaded)

@@ -5,9 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import os
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +21,7 @@ from stepladder.records import Case, Gold, Output, Prediction, UserError
 from stepladder.scoring import scores_table
 
 SECOND = "second_labels.jsonl"
+SETTLED = "settled_labels.jsonl"
 NULL = "-"
 SEPARATOR = "|"
 SHEET_COLUMNS = ["case_id", "message"]
@@ -203,47 +203,68 @@ def _write(path: Path, text: str) -> None:
 
 def second_labels(folder: Dataset) -> dict[str, Output]:
     """The labels of a second pass, by case_id; empty where there was none. Raises DatasetError for a broken file."""
-    path = folder.folder / SECOND
-    rows: dict[str, Output] = {}
-    known = {case.case_id for case in folder.all_cases}
+    rows = _rows(folder, SECOND, "{case_id, output}, as stepladder label writes it")
+    return {row["case_id"]: row["output"] for row in rows if isinstance(row["output"], dict)}
+
+
+def first_labels(folder: Dataset) -> dict[str, Gold]:
+    """Gold as it was before disagreements were settled: settled_labels.jsonl remembers what the first pass had said."""
+    gold = dict(folder.gold)
+    for row in _rows(folder, SETTLED, "{case_id, field, first, second, settled, why}"):
+        before = gold[row["case_id"]]
+        gold[row["case_id"]] = replace(before, output=before.output | {row["field"]: row["first"]})
+    return gold
+
+
+def _rows(folder: Dataset, file: str, expected: str) -> list[dict[str, Any]]:
+    """The rows of an optional file about cases that are loaded; with a limit some are not."""
+    path = folder.folder / file
+    needed = expected.strip("{}").split("}")[0].split(", ")
+    rows = []
     for number, line in enumerate(path.read_text(encoding="utf-8-sig").splitlines() if path.exists() else (), 1):
         try:
             row = json.loads(line)
-            case_id, output = row["case_id"], dict(row["output"])
+            if missing := [name for name in needed if name not in row]:
+                raise KeyError(*missing)
         except (ValueError, KeyError, TypeError, RecursionError) as error:
-            raise DatasetError([f"{SECOND}:{number}: {error!r}; expected {{case_id, output}}, as stepladder label writes it"]) from None
-        if case_id in known:  # with a limit some are not loaded
-            rows[case_id] = output
+            raise DatasetError([f"{file}:{number}: {error!r}; expected {expected}"]) from None
+        if row["case_id"] in folder.gold or row["case_id"] in {case.case_id for case in folder.all_cases}:
+            rows.append(row)
     return rows
 
 
 def agreement(folder: Dataset, seed: int = 0) -> pd.DataFrame:
-    """How far the second pass agrees with gold: share with 95 % interval and Cohen's kappa per field, and `all required`.
+    """How far the second pass agrees with the first: share with 95 % interval and Cohen's kappa per field, and all required.
 
     An answer agrees where the first pass's scoring would accept one of the second's wordings. Its kappa is that of
     answering against abstaining. Kappa is left out where both passes know one value only.
     """
     rows = []
-    second = second_labels(folder)
-    cases = [case for case in folder.all_cases if case.case_id in second and case.case_id in folder.gold]
-    scores = _scores(folder, cases, second)
+    first, second, cases = _both(folder)
+    scores = _scores(folder, cases, first, second)
     clusters = clusters_of(cases, folder.gold)
     for name in [*_fields(folder), "resolved"]:
         metric = "resolved" if name == "resolved" else f"{name}_correct"
         values = scores[scores["metric"] == metric].set_index("case_id")["value"]
         if len(values):
             interval = mean_interval(values, clusters, seed)
-            kappa = _kappa(name, list(values.index), second, folder.gold)
+            kappa = _kappa(name, list(values.index), second, first)
             called = "all required fields" if name == "resolved" else name
             rows.append((called, interval.n_cases, interval.mean, interval.low, interval.high, kappa))
     return pd.DataFrame(rows, columns=["field", "cases", "agreement", "low", "high", "kappa"])
 
 
-def _scores(folder: Dataset, cases: Sequence[Case], second: Mapping[str, Output]) -> pd.DataFrame:
+def _both(folder: Dataset) -> tuple[dict[str, Gold], dict[str, Output], list[Case]]:
+    """(first labels, second labels, the cases that have both)."""
+    first, second = first_labels(folder), second_labels(folder)
+    return first, second, [case for case in folder.all_cases if case.case_id in second and case.case_id in first]
+
+
+def _scores(folder: Dataset, cases: Sequence[Case], first: Mapping[str, Gold], second: Mapping[str, Output]) -> pd.DataFrame:
     """The second pass scored as if it were a model, on the fields that it labelled; of its wordings the best counts."""
     parts = []
     for case in cases:
-        output, gold = second[case.case_id], folder.gold[case.case_id]
+        output, gold = second[case.case_id], first[case.case_id]
         shared = {name: value for name, value in gold.output.items() if name in output}
         asked = {case.case_id: Gold(case.case_id, shared, gold.evidence, rejected=gold.rejected)}
         tries = [Prediction(case.case_id, output | {"answer": wording}, "") for wording in output.get("answer") or [None]]
@@ -263,22 +284,16 @@ def _kappa(name: str, case_ids: Sequence[str], second: Mapping[str, Output], gol
 
 def disagreements(folder: Dataset) -> pd.DataFrame:
     """The fields in which the two passes differ, a row each."""
-    second = second_labels(folder)
-    cases = [case for case in folder.all_cases if case.case_id in second and case.case_id in folder.gold]
-    scores = _scores(folder, cases, second)
+    first, second, cases = _both(folder)
+    scores = _scores(folder, cases, first, second)
     rows = []
     for row in scores[(scores["value"] == 0) & scores["metric"].str.endswith("_correct")].to_dict("records"):
         name = str(row["metric"]).removesuffix("_correct")
         if name in _fields(folder):
             case_id = row["case_id"]
-            rows.append((case_id, name, _shown(folder.gold[case_id].output[name]), _shown(second[case_id].get(name))))
+            rows.append((case_id, name, _shown(first[case_id].output[name]), _shown(second[case_id].get(name))))
     return pd.DataFrame(rows, columns=["case_id", "field", "first", "second"])
 
 
 def _shown(value: Any) -> str:
     return f" {SEPARATOR} ".join(map(str, value)) if isinstance(value, list) else NULL if value is None else str(value)
-
-
-def counts(rows: Mapping[str, Output]) -> Counter[str]:
-    """How many cases of a sheet label each field."""
-    return Counter(name for output in rows.values() for name in output)

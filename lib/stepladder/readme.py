@@ -1,4 +1,4 @@
-"""The README's figures: copied from `results/reference` by `stepladder readme`, and checked by a test."""
+"""The READMEs' figures: copied from `results/reference` and from the dataset by `stepladder readme`, checked by a test."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ from typing import Any
 
 import pandas as pd
 
+from stepladder.card import card
 from stepladder.records import UserError
 from stepladder.runs import checkout, verdict_lines
 
 _BLOCK = re.compile(r"(<!-- reference -->\n).*?(<!-- /reference -->)", re.DOTALL)
+_CARD = re.compile(r"(<!-- card -->\n).*?(<!-- /card -->)", re.DOTALL)
 NAMES = {
     "majority": "majority (floor)",
     "tfidf": "TF-IDF + logistic regression (floor)",
@@ -66,11 +68,19 @@ def renewed(readme: str, reference: Path) -> str:
     return _BLOCK.sub(lambda m: m.group(1) + reference_block(reference) + m.group(2), readme)
 
 
+def renewed_card(text: str, data: Path) -> str:
+    """The data card with its block of tables replaced."""
+    tables = card(data)
+    return _CARD.sub(lambda m: m.group(1) + tables + m.group(2), text)
+
+
 def renew() -> str:
-    """Rewrite README.md of the checkout. Raises UserError where there is no reference run."""
+    """Rewrite README.md and data/README.md of the checkout. Raises UserError where there is no reference run."""
     root = checkout()
     if root is None or not (root / "results" / "reference" / "summary.csv").exists():
         raise UserError("results/reference: no summary.csv; run make reference")
     path = root / "README.md"
     path.write_text(renewed(path.read_text(encoding="utf-8"), root / "results" / "reference"), encoding="utf-8")
-    return "README.md now holds the figures of results/reference"
+    path = root / "data" / "README.md"
+    path.write_text(renewed_card(path.read_text(encoding="utf-8"), root / "data" / "support"), encoding="utf-8")
+    return "README.md now holds the figures of results/reference, data/README.md those of data/support"
