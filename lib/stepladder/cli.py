@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,26 +12,20 @@ import click
 
 from stepladder import dataset, labels, readme
 from stepladder.batch import Options, run
-from stepladder.records import UserError
+from stepladder.cli_import import import_command
+from stepladder.guard import guarded, whole
 from stepladder.render import render
 from stepladder.runs import verdict_lines
 
-
-def _guarded(work: Callable[[], None]) -> None:
-    """Run, and turn what the user can mend into a message and exit code 1; Ctrl-C into 130."""
-    try:
-        work()
-    except UserError as error:
-        click.echo(str(error), err=True)
-        sys.exit(1)
-    except KeyboardInterrupt:
-        click.echo("Stopped. What was finished is kept; the same command goes on from the cache.", err=True)
-        sys.exit(130)
+KEPT = "Stopped. What was finished is kept; the same command goes on from the cache."
 
 
 @click.group()
 def main() -> None:
     """Which rung does your problem need: a strong prompt, retrieval, fine-tuning, or both?"""
+
+
+main.add_command(import_command)
 
 
 @main.command()
@@ -66,12 +58,12 @@ def report(
         own = {name: _value(value) for name, value in parameters}
         if incumbent:
             own["incumbent"] = str(Path(incumbent).expanduser().resolve())
-        options = Options(data, model, out, split, _whole("SEED", seed), _whole("LIMIT", limit), climb, parameters=own)
+        options = Options(data, model, out, split, whole("SEED", seed), whole("LIMIT", limit), climb, parameters=own)
         folder = run(options, tell=click.echo)
         for line in [*verdict_lines(folder), os.path.relpath(folder / "report.html")]:
             click.echo(line)
 
-    _guarded(work)
+    guarded(work, KEPT)
 
 
 @main.command()
@@ -82,7 +74,7 @@ def validate(folder: Path) -> None:
     def work() -> None:
         labels.second_labels(dataset.load(folder))
 
-    _guarded(work)
+    guarded(work, KEPT)
 
 
 @main.command()
@@ -112,26 +104,20 @@ def label(folder: Path, n_cases: int, split: str, seed: int, sheet: Path, back: 
             if len(table):
                 click.echo(f"{title}:\n{table.round(2).to_string(index=False, max_colwidth=60)}")
 
-    _guarded(work)
+    guarded(work, KEPT)
 
 
 @main.command(name="render")
 @click.argument("folder", type=click.Path(path_type=Path))
 def render_command(folder: Path) -> None:
     """Write report.html and report.md of a run again."""
-    _guarded(lambda: click.echo(str(render(folder))))
+    guarded(lambda: click.echo(str(render(folder))), KEPT)
 
 
 @main.command(name="readme")
 def readme_command() -> None:
     """Copy the figures of results/reference into the README."""
-    _guarded(lambda: click.echo(readme.renew()))
-
-
-def _whole(name: str, text: str) -> int:
-    if not text.isdecimal():
-        raise UserError(f"{name}: found {text!r}; expected a whole number, 0 or more")
-    return int(text)
+    guarded(lambda: click.echo(readme.renew()), KEPT)
 
 
 def _value(text: str) -> Any:
