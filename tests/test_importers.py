@@ -738,6 +738,13 @@ def test_judged_documents_are_alternatives(tmp_path: Path) -> None:
     }  # fmt: skip
 
 
+def test_a_query_of_two_splits_stays_in_test_with_its_id(tmp_path: Path) -> None:
+    found = imported("beir", beir(tmp_path / "set", dev="q0\td2\t1\n", test="q0\td2\t1\n", train="q0\td/1\t1\n"), tmp_path / "dest")
+    assert [(case.case_id, case.split) for case in found.data.all_cases] == [("q0", "test")]
+    assert found.reasons["text of dev stands in test too, with the same label"] == 1
+    assert found.reasons["text of train stands in test too, with another label"] == 1
+
+
 def test_one_file_of_judgements_is_split_by_seed(tmp_path: Path) -> None:
     test = "".join(f"q{i}\td2\t1\n" for i in range(4))
     assert imported("beir", beir(tmp_path / "set", test=test), tmp_path / "dest").splits().keys() >= {"train", "test"}

@@ -19,8 +19,8 @@ from stepladder.records import Evidence, Split, UserError
 def collect_beir(folder: Path, options: Options, report: Report) -> Collected:
     """Queries as cases whose evidence is any of the documents judged above 0; there are no answers.
 
-    The split is that of the qrels file, if test is among several; a query in two of them stands in each and is told apart
-    by its text later. Raises UserError where a file is missing.
+    The split is that of the qrels file, if test is among several; a query in two of them stays in test, else in dev.
+    Raises UserError where a file is missing.
     """
     for name in ("corpus.jsonl", "queries.jsonl", "qrels"):
         if not (folder / name).exists():

@@ -22,13 +22,13 @@ def settled(collected: Collected, options: Options, report: Report) -> list[Draf
     if not cases:
         first = "; ".join(report.summary()[:3]) or "the source is empty"
         raise UserError(f"found no row that can be used among {collected.rows:,} ({first}); expected messages; nothing was written")
-    cases = unique_ids(cases, report)
     if any(case.split for case in cases):
         cases = splits.without_copies(cases, report)
         _note_straddling(cases, report)
     else:
         cases = splits.seeded(cases, options.shares, options.seed)
         report.notes.append(f"split: seeded ({options.seed}), {len({case.group for case in cases}):,} groups kept whole")
+    cases = unique_ids(cases, report)  # now that copies are gone: a query of two splits keeps its id
     if not any(case.split == "test" for case in cases):
         found = dict(Counter(case.split for case in cases))
         raise UserError(f"the test split is empty (found {found}); expected rows of test; add them, or split by seed: --split none")
