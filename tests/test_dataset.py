@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tracemalloc
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -549,3 +550,10 @@ def test_the_shared_dataset_is_whole() -> None:
     assert all(dataset.cases(split) for split in ("train", "dev", "test"))
     assert set(dataset.gold) == {case.case_id for case in dataset.all_cases}
     assert dataset.changed_ids()
+
+
+def test_evidence_alone_is_no_label(tmp_path: Path) -> None:
+    loaded = load(folder(tmp_path))
+    bare = {case_id: replace(row, output={}) for case_id, row in loaded.gold.items()}
+    assert loaded.labelled("test") == [case for case in loaded.cases("test") if case.case_id in loaded.gold]
+    assert replace(loaded, gold=bare).labelled("test") == []

@@ -18,6 +18,8 @@ from stepladder.records import Case
 from stepladder.scoring import retrieval_scores
 from stepladder.search import SearchIndex, SearchSettings
 
+WHOLE = 100_000  # tokens of a passage: each document is one
+
 
 def contents(folder: Dataset) -> pd.DataFrame:
     """Rows of each kind: documents by kind and status, updates, cases by split and by whether they have an answer."""
@@ -51,8 +53,8 @@ def hardness(folder: Dataset, encoder: Encoder) -> dict[str, float]:
     """How easy dev is for what knows nothing: a share per cheap method, on dev alone.
 
     `intent by TF-IDF`: the first enum field by TF-IDF and logistic regression fitted on train. `BM25 first`: of the dev
-    cases with evidence for an answer, those whose first document by BM25 is a needed one. `best constant`: resolved by
-    the one output that resolves most.
+    cases with evidence for an answer, those whose first document by BM25 over whole documents is a needed one. `best
+    constant`: resolved by the one output that resolves most.
     """
     dev = [case for case in folder.cases("dev") if case.case_id in folder.gold]
     found: dict[str, float] = {}
@@ -63,7 +65,7 @@ def hardness(folder: Dataset, encoder: Encoder) -> dict[str, float]:
         found[f"{field} by TF-IDF"] = sum(right) / len(right)
     asked = [case for case in dev if folder.gold[case.case_id].evidence and folder.gold[case.case_id].output.get("answer")]
     if asked:
-        index = SearchIndex(folder.documents, encoder, SearchSettings(method="bm25", min_score=-1.0))
+        index = SearchIndex(folder.documents, encoder, SearchSettings(method="bm25", max_tokens=WHOLE, min_score=-1.0))
         scores = [retrieval_scores(index.search(case.text, k=10), folder.gold[case.case_id].evidence) for case in asked]
         found["BM25 first"] = sum(row["hit_at_1"] for row in scores) / len(scores)
     if dev:

@@ -45,6 +45,10 @@ class Dataset:
     def cases(self, split: Split) -> list[Case]:
         return [case for case in self.all_cases if case.split == split]
 
+    def labelled(self, split: Split) -> list[Case]:
+        """The cases of a split of which gold labels at least one field; evidence alone is no label."""
+        return [case for case in self.cases(split) if case.case_id in self.gold and self.gold[case.case_id].output]
+
     def gold_of(self, cases: list[Case]) -> dict[str, Gold]:
         return {case.case_id: self.gold[case.case_id] for case in cases if case.case_id in self.gold}
 
