@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from click.testing import CliRunner, Result
 
@@ -66,6 +67,27 @@ def test_bad_data_stops_before_any_work(folder: Path, tmp_path: Path) -> None:
     assert "cases.jsonl:3: not valid JSON" in result.output
     assert "cases.jsonl:5: split: " in result.output
     assert "'tset'" in result.output
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_broken_incumbent_stops_before_any_work(small_folder: Path, tmp_path: Path) -> None:
+    said = tmp_path / "today.jsonl"
+    said.write_text('{"case_id": "nobody", "output": {}}\n', encoding="utf-8")
+    command = [
+        sys.executable,
+        "-m",
+        "stepladder",
+        "report",
+        "--data",
+        str(small_folder),
+        "--out",
+        str(tmp_path / "run"),
+        "--incumbent",
+        str(said),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert done.stderr == "today.jsonl: none of its 1 ids is one of the 5 cases; expected ids of cases.jsonl\n"
     assert not (tmp_path / "run").exists()
 
 
@@ -151,7 +173,10 @@ def test_a_priced_model_stops_at_the_gate(small_folder: Path, tmp_path: Path, mo
 
 
 def test_documents_and_questions_alone_are_enough(tmp_path: Path) -> None:
-    """No schema, brief, train or dev: facts are measured, behaviour and tuning are not, and the report says so."""
+    """No schema, brief, train or dev: facts are measured, behaviour and tuning are not, and the report says so.
+
+    What runs today is a row of its own, here one that knows a single answer.
+    """
     document = {"title": "Fees", "url": "", "kind": "page", "status": "published", "updated_at": "2026-01-01"}
     documents = [{"doc_id": f"fee-{n}", "text": f"Plan {n} costs ${n}0 a year."} | document for n in range(1, 4)]
     cases = [{"case_id": f"q{n}", "split": "test", "text": f"How much is plan {n} a year?"} for n in range(1, 4)]
@@ -160,7 +185,12 @@ def test_documents_and_questions_alone_are_enough(tmp_path: Path) -> None:
     folder.mkdir()
     for name, rows in {"documents": documents, "cases": cases, "gold": gold}.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
-    out = batch.run(batch.Options(data=str(folder), out=str(tmp_path / "run")), tell=lambda line: None)
+    said = tmp_path / "today.jsonl"
+    said.write_text('{"case_id": "q2", "output": {"answer": "It is $20 a year"}}\n', encoding="utf-8")
+    options = batch.Options(data=str(folder), out=str(tmp_path / "run"), parameters={"incumbent": str(said)})
+    out = batch.run(options, tell=lambda line: None)
+    today = pd.read_csv(out / "summary.csv").set_index("rung").loc["incumbent"]
+    assert today["resolved"] == pytest.approx(1 / 3)
     lines = runs.verdict_lines(out)
     assert lines[0].startswith("Ship: prompt because gate 1 is undecided")
     assert "fine-tune not measured. Behaviour: RAG not measured" in lines[1]

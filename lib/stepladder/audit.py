@@ -98,7 +98,7 @@ def suspicious_labels(folder: Dataset, encoder: Encoder, seed: int = 0, most: in
         if "enum" not in spec or len({value for _, value in known}) < 2:
             continue
         given = np.array([value for _, value in known])
-        model = LogisticRegression(C=10, max_iter=1000, class_weight="balanced")
+        model = LogisticRegression(C=10, max_iter=200, tol=1e-2, class_weight="balanced")
         folds = StratifiedKFold(5, shuffle=True, random_state=seed)
         chances = cross_val_predict(model, encoder.encode([c.text for c, _ in known]), given, cv=folds, method="predict_proba")
         names = np.unique(given)

@@ -21,6 +21,7 @@ import papermill
 
 from stepladder.dataset import load
 from stepladder.decision import Gate, opens
+from stepladder.floors import incumbent
 from stepladder.models import check_model_name, is_priced
 from stepladder.records import UserError
 from stepladder.render import render
@@ -81,7 +82,9 @@ def check(options: Options) -> tuple[Path, Path]:
     if unknown:
         raise ParameterError(f"unknown parameter {', '.join(unknown)}; expected some of {', '.join(sorted(known))}")
     data = Path(options.data).expanduser().resolve() if options.data else notebooks_folder().parent / "data" / "support"
-    load(data)
+    folder = load(data)
+    if options.parameters.get("incumbent"):
+        incumbent(Path(str(options.parameters["incumbent"])), [case for case in folder.all_cases if case.split == options.split])
     out = Path(options.out).expanduser().resolve() if options.out else _default_out(data, options)
     if out.exists() and not out.is_dir():
         raise ParameterError(f"OUT: {out} is a file; expected a folder")

@@ -48,6 +48,7 @@ class Cache:
         self.folder = folder or default_folder()
         self.folder.mkdir(parents=True, exist_ok=True)
         self._local = threading.local()
+        self.memory: dict[Any, Any] = {}  # what is too large for the disk and not worth computing twice in one process
 
     def _connection(self) -> sqlite3.Connection:
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -116,6 +117,10 @@ class Cache:
             )
             row = connection.execute("SELECT value FROM entries WHERE space=? AND key=?", [space, key]).fetchone()
         return int(row[0])
+
+    def credit(self, seconds: float) -> None:
+        """Note seconds that something kept in `memory` has saved."""
+        self._local.saved = getattr(self._local, "saved", 0.0) + seconds
 
     def saved_seconds(self) -> float:
         saved: float = getattr(self._local, "saved", 0.0)

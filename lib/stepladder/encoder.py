@@ -32,7 +32,7 @@ SHA256 = {
 }
 MAX_TOKENS = 256
 DIMENSIONS = 384
-BATCH = 32
+BATCH = 16
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”')\]]?\s+(?=[\"“'(\[]?[A-Z0-9£€$#>])|\n+")
 

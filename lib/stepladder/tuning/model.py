@@ -16,15 +16,15 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from stepladder.cache import Cache, Stopwatch, content_hash
+from stepladder.cache import Cache, content_hash
 from stepladder.encoder import SHA256, Encoder
 from stepladder.models.embedded import EmbeddedModel, questions
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Case, Gold, Output, Passage, Prompt, UserError
-from stepladder.tuning.network import Plan, TunedNetwork
+from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
 from stepladder.tuning.train import TuningSettings, passage_vectors, plan_heads, train, training_rows
 
-VERSION = 3  # part of the cache key: raise it when training changes
+VERSION = 4  # part of the cache key: raise it when training changes
 
 
 def train_or_load(
@@ -50,9 +50,7 @@ def train_or_load(
     key = content_hash(VERSION, SHA256, seen, schema, asdict(settings), seed)
     if not (cache.folder / "tuned" / key).exists():
         plan = plan_heads(schema, rows, passages is not None)
-        with Stopwatch() as watch:
-            network = train(plan, rows, schema, settings, seed, Encoder(cache))
-        plan.seconds = watch.seconds
+        network = train(plan, rows, schema, settings, seed, Encoder(cache))
         _save(network, settings, cache.folder / "tuned" / key)
     return load(key, cache)
 
@@ -101,7 +99,9 @@ class TunedModel(EmbeddedModel):
     def fill(self, prompt: Prompt) -> Output:
         """One object with every field of the schema; fields that train did not label are filled as untuned."""
         with torch.inference_mode():
-            features = self.network.features([self.network.freeze([prompt.message])[prompt.message]])
+            frozen, saved = frozen_states(self.network, [prompt.message], self.encoder.cache)
+            self.encoder.cache.credit(saved)
+            features = self.network.features([frozen[prompt.message]])
             found = passage_vectors(self.encoder, [prompt.passages if self.plan.passages else None])
             logits = self.network.decide(features, found)
         output: Output = {}

@@ -14,10 +14,12 @@ from typing import Any
 import peft
 import torch
 
+from stepladder.cache import Cache, Stopwatch
 from stepladder.encoder import DIMENSIONS, load_network, mean_pool
 
 MAX_MESSAGE_TOKENS = 160
 READING_RANK = 32
+MAX_KEPT = 4000  # messages whose frozen states one process keeps, some 0.1 MB each
 
 
 @dataclass
@@ -107,3 +109,20 @@ class TunedNetwork(torch.nn.Module):
         """What tuning has changed: the adapters, the heads, the scale of the features."""
         tensors = {n: p.detach() for n, p in self.named_parameters() if "lora_" in n or not n.startswith("encoder.")}
         return {n: t.contiguous() for n, t in (tensors | {"centre": self.centre, "spread": self.spread}).items()}
+
+
+def frozen_states(network: TunedNetwork, texts: Sequence[str], cache: Cache) -> tuple[dict[str, torch.Tensor], float]:
+    """(what the frozen layers make of each text, the seconds that were saved because this process had it already).
+
+    The frozen layers are those of the published encoder, so every tuned network of one process shares their states.
+    """
+    known: dict[str, tuple[torch.Tensor, float]] = cache.memory.setdefault(("frozen", network.n_frozen), {})
+    missing = [text for text in dict.fromkeys(texts) if text not in known]
+    with Stopwatch() as watch:
+        made = network.freeze(missing)
+    saved = sum(known[text][1] for text in set(texts) - made.keys())
+    states = made | {text: known[text][0] for text in texts if text not in made}
+    for text, state in made.items():
+        if len(known) < MAX_KEPT:
+            known[text] = state, watch.seconds / len(made)
+    return states, saved

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from stepladder.encoder import DIMENSIONS, Encoder
 from stepladder.models.embedded import passage_sentences, questions
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Case, Gold, Output, Passage
-from stepladder.tuning.network import Plan, TunedNetwork
+from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
 
 READING_STEPS = 150
 POINTER_STEPS = 300
@@ -26,8 +27,8 @@ NEARNESS_SCALE = 20.0  # a cosine to a logit, as all-MiniLM-L6-v2 was trained
 class TuningSettings:
     """How a model is tuned. Steps are at least `min_steps`, so that ten examples are not seen just a few times."""
 
-    epochs: int = 8
-    min_steps: int = 40
+    epochs: int = 4
+    min_steps: int = 80
     batch: int = 16
     rank: int = 16
     tuned_layers: int = 1
@@ -35,6 +36,10 @@ class TuningSettings:
     label_smoothing: float = 0.1
     learning_rate: float = 5e-4
     head_learning_rate: float = 5e-3
+
+    def halved(self) -> TuningSettings:
+        """Half the training."""
+        return replace(self, epochs=max(1, self.epochs // 2), min_steps=self.min_steps // 2)
 
 
 @dataclass(frozen=True)
@@ -79,10 +84,14 @@ def plan_heads(schema: dict[str, Any], rows: Sequence[Row], with_passages: bool)
 
 
 def train(plan: Plan, rows: Sequence[Row], schema: dict[str, Any], settings: TuningSettings, seed: int, encoder: Encoder) -> TunedNetwork:
-    """Heads and adapters together; then the pointers, and the reading head where passages are given."""
+    """Heads and adapters together; then the pointers, and the reading head where passages are given.
+
+    `plan.seconds` is what this took, with what the frozen layers had taken in this process before.
+    """
+    started = time.perf_counter()
     torch.manual_seed(seed)
     network = TunedNetwork(plan, settings.rank, settings.tuned_layers, settings.dropout)
-    frozen = network.freeze([row.message for row in rows])
+    frozen, saved = frozen_states(network, [row.message for row in rows], encoder.cache)
     found = passage_vectors(encoder, [row.passages for row in rows])
     _standardise(network, rows, frozen)
     adapters = [p for n, p in network.encoder.named_parameters() if "lora_" in n]
@@ -105,6 +114,7 @@ def train(plan: Plan, rows: Sequence[Row], schema: dict[str, Any], settings: Tun
     _train_pointers(network, rows, schema, encoder)
     if plan.passages:
         _train_reading(network, rows, encoder)
+    plan.seconds = time.perf_counter() - started + saved
     return network.eval()
 
 
