@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+os.environ["OMP_NUM_THREADS"] = "1"  # two workers side by side; kernels inherit it
+
 from stepladder import batch, dataset
 
 SHARED = Path(__file__).parents[1] / "data" / "support"

@@ -292,7 +292,7 @@ ALL = {"prompt": interval(0.3, 0.4), "rag": interval(0.5, 0.6), "fine_tune": int
         ([ONE, TWO], ALL, "rag", "retrieval closes a proven knowledge gap, and tuning was not measured"),
         ([ONE, NO_GAP, gate(3, "no")], ALL, "prompt", "there is no knowledge gap"),
         ([ONE, NO_GAP, THREE], ALL, "fine_tune", "hybrid was not measured"),
-        ([ONE, THREE], {"prompt": BELOW, "fine_tune": ABOVE}, "fine_tune", "this is the better single rung"),
+        ([ONE, THREE], {"prompt": BELOW, "fine_tune": ABOVE}, "fine_tune", "this single rung resolves most"),
         ([ONE, TWO, THREE, FOUR], ALL, "hybrid", "both gains are proven"),
         ([ONE, TWO, THREE, gate(4, "no")], ALL, "rag", "gate 4 does not open"),
         ([ONE, TWO, THREE, gate(4, "undecided")], ALL | {"fine_tune": interval(0.7, 0.75)}, "fine_tune", "gate 4 does not open"),

@@ -118,6 +118,9 @@ def test_executed_notebooks_hold_no_path_of_this_machine(small_run: Path) -> Non
     for name in runs.STEPS:
         notebook = nbformat.read(small_run / name / f"{name}.ipynb", as_version=4)
         assert "papermill" not in notebook.metadata
+        text = (small_run / name / f"{name}.ipynb").read_text(encoding="utf-8")
+        assert str(small_run) not in text
+        assert "PosixPath" not in text
         streams = [o for c in notebook.cells for o in c.get("outputs", []) if o.output_type == "stream"]
         assert not [o for o in streams if o.name == "stderr"]
 

@@ -351,7 +351,7 @@ class Unwritable(pd.DataFrame):
 @pytest.mark.parametrize(
     "breaks",
     [
-        lambda mine: mine.finish("new", {}, scores_of(0.0), tables={"t": Unwritable()}),
+        lambda mine: mine.finish("new", {}, scores_of(0.0), tables={"t": Unwritable({"k": [1]})}),
         lambda mine: mine.finish("new", {"prompt": [Prediction("c0", {"answer": object()}, "")]}, scores_of(0.0)),
         lambda mine: mine.finish("new", {}, scores_of(0.0).drop(columns="value")),
         lambda mine: mine.finish("new", {}, scores_of(0.0), choice={"k": object()}),

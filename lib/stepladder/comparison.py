@@ -31,7 +31,7 @@ class Interval:
     n_cases: int
 
     def __str__(self) -> str:
-        return f"{self.mean:.2f} [{self.low:.2f}, {self.high:.2f}]"
+        return f"{_two(self.mean):.2f} [{_two(self.low):.2f}, {_two(self.high):.2f}]"
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,12 @@ class Difference(Interval):
     p_mcnemar: float = float("nan")
 
     def __str__(self) -> str:
-        return f"{self.mean:+.2f} [{self.low:+.2f}, {self.high:+.2f}]"
+        return f"{_two(self.mean):+.2f} [{_two(self.low):+.2f}, {_two(self.high):+.2f}]"
+
+
+def _two(value: float) -> float:
+    """Two digits for the eye, and no minus before a zero."""
+    return round(value, 2) + 0.0
 
 
 def clusters_of(cases: Sequence[Case], gold: Mapping[str, Gold]) -> dict[str, str]:

@@ -171,9 +171,9 @@ def verdict(gates: Mapping[int, Gate], resolved: Mapping[str, Interval], target:
     at_target = ship in resolved and side(resolved[ship], target) == "above"
     if ship in resolved and not at_target:
         proven = side(resolved[ship], target) == "below"
-        because += (
-            f"; it is {'provably below' if proven else 'not proven to reach'} the target of {target:.2f}, with {resolved[ship]} resolved"
-        )
+        where = "provably below" if proven else "not proven to reach"
+        because += f"; but it is {where} the target of {target:.2f}, with {resolved[ship]} resolved"
+        because += ": mend it before anybody relies on it" if proven else ""
     return Verdict(ship, because, at_target, undecided)
 
 
@@ -198,4 +198,4 @@ def _stop(gates: Mapping[int, Gate], resolved: Mapping[str, Interval]) -> tuple[
     singles = [rung for rung in (found, "fine_tune") if rung in resolved]
     better = max(singles, key=lambda rung: resolved[rung].mean, default=found)
     held = "hybrid was not measured" if four is None or four.answer == "not measured" else "gate 4 does not open"
-    return better, f"tuning is called for, {held}, and this is the better single rung"
+    return better, f"tuning is called for, {held}, and this single rung resolves most"

@@ -13,9 +13,9 @@ from typing import Any
 import jsonschema
 import pandas as pd
 from sklearn.metrics import cohen_kappa_score
+from statsmodels.stats.proportion import proportion_confint
 
 from stepladder.cache import content_hash
-from stepladder.comparison import clusters_of, mean_interval
 from stepladder.dataset import Dataset, DatasetError
 from stepladder.records import Case, Gold, Output, Prediction, UserError
 from stepladder.scoring import scores_table
@@ -233,8 +233,10 @@ def _rows(folder: Dataset, file: str, expected: str) -> list[dict[str, Any]]:
     return rows
 
 
-def agreement(folder: Dataset, seed: int = 0) -> pd.DataFrame:
-    """How far the second pass agrees with the first: share with 95 % interval and Cohen's kappa per field, and all required.
+def agreement(folder: Dataset) -> pd.DataFrame:
+    """How far the second pass agrees with the first: share and Cohen's kappa per field, and for all required fields at once.
+
+    The interval holds 95 % and is exact (Clopper and Pearson 1934).
 
     An answer agrees where the first pass's scoring would accept one of the second's wordings. Its kappa is that of
     answering against abstaining. Kappa is left out where both passes know one value only.
@@ -242,15 +244,14 @@ def agreement(folder: Dataset, seed: int = 0) -> pd.DataFrame:
     rows = []
     first, second, cases = _both(folder)
     scores = _scores(folder, cases, first, second)
-    clusters = clusters_of(cases, folder.gold)
     for name in [*_fields(folder), "resolved"]:
         metric = "resolved" if name == "resolved" else f"{name}_correct"
         values = scores[scores["metric"] == metric].set_index("case_id")["value"]
         if len(values):
-            interval = mean_interval(values, clusters, seed)
+            low, high = proportion_confint(values.sum(), len(values), method="beta")
             kappa = _kappa(name, list(values.index), second, first)
             called = "all required fields" if name == "resolved" else name
-            rows.append((called, interval.n_cases, interval.mean, interval.low, interval.high, kappa))
+            rows.append((called, len(values), values.mean(), low, high, kappa))
     return pd.DataFrame(rows, columns=["field", "cases", "agreement", "low", "high", "kappa"])
 
 

@@ -79,7 +79,7 @@ def _columns(name: str, interval: Interval | None) -> dict[str, object]:
 
 
 def _cost(scores: Scores, timing: pd.DataFrame, prices: Prices, rung: str, base: str) -> dict[str, object]:
-    mine = timing[timing["rung"] == rung]
+    mine = timing[timing["rung"] == rung] if "," not in base else timing.iloc[:0]  # of a variant no seconds are noted
     seconds = mine.loc[mine["kind"] == "case", "seconds"]
     training = mine.loc[mine["kind"] == "train", "seconds"]
     n_in, n_out = (scores.of(rung, name, base) for name in ("tokens_in", "tokens_out"))
