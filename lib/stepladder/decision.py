@@ -72,7 +72,7 @@ def gate_2(gap: Difference | None, gain: Difference | None, margin: float) -> Ga
     """Retrieve only if there is a knowledge gap (gold over empty context on facts) and retrieval closes it (RAG over prompt)."""
     question = "Is there a knowledge gap, and does retrieval close it?"
     if gap is None or gain is None:
-        return Gate(2, question, "not measured", "no documents, or no case that asks for a fact")
+        return Gate(2, question, "not measured", "no documents, or no case that asks for a fact and names its evidence")
     what = f"on facts gold context over empty context {gap}, RAG over prompt {gain}, margin {margin:.2f}"
     if side(gap, margin) == "undecided":
         return Gate(2, question, "undecided", what, _more(gap, margin))
@@ -187,7 +187,8 @@ def _stop(gates: Mapping[int, Gate], resolved: Mapping[str, Interval]) -> tuple[
         reason = "retrieval does not close the knowledge gap: mend retrieval before anything else"
         return "prompt", reason if two.answer == "no" else "gate 2 is undecided, and undecided never climbs"
     found = "rag" if two is not None and two.answer == "yes" and "rag" in resolved else "prompt"
-    lead = "retrieval closes a proven knowledge gap" if found == "rag" else "there is no knowledge gap for retrieval to close"
+    gap = "there is no knowledge gap for retrieval to close" if two and two.answer == "no" else "what retrieval is worth was not measured"
+    lead = "retrieval closes a proven knowledge gap" if found == "rag" else gap
     if three is None or three.answer != "yes":
         why = {"no": "gate 3 does not call for tuning", "undecided": "gate 3 is undecided"}.get(
             three.answer if three else "", "tuning was not measured"

@@ -28,17 +28,17 @@ NAMES = {
 def reference_block(reference: Path) -> str:
     """Table and verdict of the reference run, as Markdown."""
     summary = pd.read_csv(reference / "summary.csv")
-    head = "| rung | resolved | over the rung below | won / lost / tied | facts | behaviour | p50, p95 | training |"
-    rows = [head, "| --- | --- | --- | --- | --- | --- | --- | --- |"]
+    head = "| rung | resolved | difference in resolved | won / lost / tied | facts | behaviour | p50 | p95 | training |"
+    rows = [head, "|" + " --- |" * 9]
     for row in summary[summary["rung"].isin(list(NAMES)) & ~summary["base"].str.contains(",")].to_dict("records"):
         cells = [
             NAMES[row["rung"]],
             _interval(row, "resolved"),
-            _interval(row, "difference", sign=True),
+            "" if pd.isna(row["won"]) else f"{_interval(row, 'difference', sign=True)} over {NAMES[row['difference_to']]}",
             "" if pd.isna(row["won"]) else f"{row['won']:.0f} / {row['lost']:.0f} / {row['tied']:.0f}",
             _interval(row, "facts"),
             _interval(row, "behaviour"),
-            "" if pd.isna(row["seconds_p50"]) else f"{1000 * row['seconds_p50']:.0f}, {1000 * row['seconds_p95']:.0f} ms",
+            *("" if pd.isna(row[name]) else f"{1000 * row[name]:.0f} ms" for name in ("seconds_p50", "seconds_p95")),
             "" if pd.isna(row["training_seconds"]) else f"{row['training_seconds']:.0f} s",
         ]
         rows.append("| " + " | ".join(cells) + " |")
@@ -60,7 +60,8 @@ def _interval(row: Mapping[Hashable, Any], name: str, sign: bool = False) -> str
     if pd.isna(row[name]):
         return ""
     form = "{:+.2f}" if sign else "{:.2f}"
-    return f"{form.format(row[name])} [{form.format(row[name + '_low'])}, {form.format(row[name + '_high'])}]"
+    mean, low, high = (form.format(round(row[key], 2) + 0.0) for key in (name, f"{name}_low", f"{name}_high"))
+    return f"{mean} [{low}, {high}]"
 
 
 def renewed(readme: str, reference: Path) -> str:
