@@ -36,6 +36,7 @@ def difference(low: float, high: float, n: int = 300) -> Difference:
 
 BELOW, ABOVE, SPANS = interval(0.5, 0.6), interval(0.85, 0.95), interval(0.75, 0.9)
 GAIN, NO_GAIN, MAYBE = difference(0.2, 0.4), difference(-0.02, 0.02), difference(0.0, 0.2)
+LOSS = difference(-0.4, -0.2)
 
 
 def gate(number: int, answer: Answer, reason: str = "because", more: int | None = None) -> Gate:
@@ -291,11 +292,17 @@ ALL = {"prompt": interval(0.3, 0.4), "rag": interval(0.5, 0.6), "fine_tune": int
         ([ONE, TWO, gate(3, "not measured")], ALL, "rag", "tuning was not measured"),
         ([ONE, TWO], ALL, "rag", "retrieval closes a proven knowledge gap, and tuning was not measured"),
         ([ONE, NO_GAP, gate(3, "no")], ALL, "prompt", "there is no knowledge gap"),
-        ([ONE, NO_GAP, THREE], ALL, "fine_tune", "hybrid was not measured"),
-        ([ONE, THREE], {"prompt": BELOW, "fine_tune": ABOVE}, "fine_tune", "this single rung resolves most"),
+        ([ONE, NO_GAP, THREE], ALL, "prompt", "hybrid was not measured"),
+        (
+            [ONE, THREE],
+            {"prompt": BELOW, "fine_tune": ABOVE},
+            "prompt",
+            "not proven to resolve more or fewer cases, so the lower rung stands",
+        ),
+        ([ONE, THREE], {"fine_tune": ABOVE}, "fine_tune", "the only single rung that was measured"),
         ([ONE, TWO, THREE, FOUR], ALL, "hybrid", "both gains are proven"),
         ([ONE, TWO, THREE, gate(4, "no")], ALL, "rag", "gate 4 does not open"),
-        ([ONE, TWO, THREE, gate(4, "undecided")], ALL | {"fine_tune": interval(0.7, 0.75)}, "fine_tune", "gate 4 does not open"),
+        ([ONE, TWO, THREE, gate(4, "undecided")], ALL | {"fine_tune": interval(0.7, 0.75)}, "rag", "gate 4 does not open"),
         ([ONE, TWO, THREE, gate(4, "not measured")], ALL, "rag", "hybrid was not measured"),
         ([ONE, TWO, THREE], {"prompt": BELOW}, "prompt", "tuning is called for"),
     ],
@@ -304,6 +311,14 @@ def test_verdict(gates: list[Gate], resolved: Mapping[str, Interval], ship: str,
     found = verdict({g.number: g for g in gates}, resolved, TARGET)
     assert found.ship == ship
     assert words in found.because
+
+
+@pytest.mark.parametrize(("tuning", "ship"), [(GAIN, "fine_tune"), (LOSS, "rag"), (MAYBE, "rag"), (None, "rag")])
+def test_of_two_single_rungs_the_higher_must_be_proven_better(tuning: Difference | None, ship: str) -> None:
+    gates = {g.number: g for g in (ONE, TWO, THREE, gate(4, "undecided"))}
+    found = verdict(gates, ALL, TARGET, tuning)
+    assert found.ship == ship
+    assert ("proven to resolve more" in found.because) == (tuning in (GAIN, LOSS))
 
 
 def test_verdict_says_where_the_shipped_rung_stands() -> None:

@@ -160,14 +160,18 @@ def _may_skip_retrieval(gates: Mapping[int, Gate]) -> bool:
     return gate is None or gate.answer in ("yes", "not measured") or "no knowledge gap" in gate.reason
 
 
-def verdict(gates: Mapping[int, Gate], resolved: Mapping[str, Interval], target: float) -> Verdict:
-    """The rung on which the gates stop. `resolved` holds the rungs that were measured, of one base model."""
+def verdict(gates: Mapping[int, Gate], resolved: Mapping[str, Interval], target: float, tuning: Difference | None = None) -> Verdict:
+    """The rung on which the gates stop. `resolved` holds the rungs that were measured, of one base model.
+
+    `tuning` is fine-tuning minus the rung below it on `resolved`: of two single rungs the higher is taken only where it
+    is proven to resolve more.
+    """
     undecided = tuple(
         f"gate {g.number}, " + (f"about {g.more:,} more cases" if g.more else "too close to call")
         for g in gates.values()
         if g.answer == "undecided"
     )
-    ship, because = _stop(gates, resolved)
+    ship, because = _stop(gates, resolved, tuning)
     at_target = ship in resolved and side(resolved[ship], target) == "above"
     if ship in resolved and not at_target:
         proven = side(resolved[ship], target) == "below"
@@ -177,7 +181,7 @@ def verdict(gates: Mapping[int, Gate], resolved: Mapping[str, Interval], target:
     return Verdict(ship, because, at_target, undecided)
 
 
-def _stop(gates: Mapping[int, Gate], resolved: Mapping[str, Interval]) -> tuple[str, str]:
+def _stop(gates: Mapping[int, Gate], resolved: Mapping[str, Interval], tuning: Difference | None) -> tuple[str, str]:
     one, two, three, four = (gates.get(n) for n in (1, 2, 3, 4))
     if one is None or one.answer == "not measured":
         return "prompt", "nothing was scored, so nothing speaks for climbing"
@@ -196,7 +200,10 @@ def _stop(gates: Mapping[int, Gate], resolved: Mapping[str, Interval]) -> tuple[
         return found, f"{lead}, and {why}"
     if four is not None and four.answer == "yes":
         return "hybrid", "both gains are proven, and together they beat either alone"
-    singles = [rung for rung in (found, "fine_tune") if rung in resolved]
-    better = max(singles, key=lambda rung: resolved[rung].mean, default=found)
     held = "hybrid was not measured" if four is None or four.answer == "not measured" else "gate 4 does not open"
-    return better, f"tuning is called for, {held}, and this single rung resolves most"
+    lead = f"tuning is called for, {held}, and "
+    if "fine_tune" not in resolved or found not in resolved:
+        return (found if found in resolved else "fine_tune"), f"{lead}this is the only single rung that was measured"
+    if tuning is None or side(tuning, 0.0) == "undecided":
+        return found, f"{lead}tuning alone is not proven to resolve more or fewer cases, so the lower rung stands"
+    return ("fine_tune" if side(tuning, 0.0) == "above" else found), f"{lead}this single rung is proven to resolve more"

@@ -24,7 +24,7 @@ from stepladder.records import Case, Gold, Output, Passage, Prompt, UserError
 from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
 from stepladder.tuning.train import TuningSettings, passage_vectors, plan_heads, train, training_rows
 
-VERSION = 4  # part of the cache key: raise it when training changes
+VERSION = 5  # part of the cache key: raise it when training changes
 
 
 def train_or_load(
