@@ -318,7 +318,7 @@ def test_of_two_single_rungs_the_higher_must_be_proven_better(tuning: Difference
     gates = {g.number: g for g in (ONE, TWO, THREE, gate(4, "undecided"))}
     found = verdict(gates, ALL, TARGET, tuning)
     assert found.ship == ship
-    assert ("proven to resolve more" in found.because) == (tuning in (GAIN, LOSS))
+    assert ("is proven to resolve more" in found.because) == (tuning in (GAIN, LOSS))
 
 
 def test_verdict_says_where_the_shipped_rung_stands() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -28,6 +29,7 @@ from stepladder.render import render
 from stepladder.runs import COMMON, STEPS, ParameterError, check_parameters, checkout, run_name, sweep
 
 RUNG_OF = {"02_rag": "rag", "03_fine_tune": "fine_tune", "04_hybrid": "hybrid"}
+_PATH = re.compile(r'"(/[^"\n]*)"')
 START_TRIES = 2  # a kernel sometimes fails to bind its port
 
 
@@ -235,7 +237,16 @@ def _clean(path: Path) -> Path:
     for cell in notebook.cells:
         for key in ("papermill", "execution", "ExecuteTime"):
             cell.metadata.pop(key, None)
+        if "injected-parameters" in cell.metadata.get("tags", []):
+            cell.source = _PATH.sub(lambda found: json.dumps(_here(found[1])), cell.source)
         if cell.cell_type == "code":
             cell.outputs = [o for o in cell.outputs if not (o.output_type == "stream" and o.name == "stderr")]
     nbformat.write(notebook, path)
     return path
+
+
+def _here(path: str) -> str:
+    """A path without the machine it is on: from the checkout on, else its last part."""
+    root = checkout()
+    inside = root is not None and Path(path).is_relative_to(root)
+    return Path(path).relative_to(root).as_posix() if root and inside else Path(path).name

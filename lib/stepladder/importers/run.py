@@ -91,9 +91,7 @@ def _open(kind: str, collected: Collected, cases: Sequence[Draft]) -> list[str]:
             "cases.jsonl and gold.jsonl, which are empty: the messages, each in split train, dev or test, and what is right for them"
         )
     if collected.fields:
-        todo.append(
-            f"TODO: describe in schema.json, where there are only the words of the names: {short(', '.join(collected.fields), 200)}"
-        )
+        todo.append(f"descriptions in schema.json, where there are only the words of the names: {short(', '.join(collected.fields), 200)}")
     strings = [name for name, spec in collected.fields.items() if "string" in spec.get("type", ()) and "pattern" not in spec]
     if strings:
         todo.append(f"a pattern in schema.json for {short(', '.join(strings), 200)}: without one the embedded model finds no such value")
