@@ -313,7 +313,7 @@ def test_verdict(gates: list[Gate], resolved: Mapping[str, Interval], ship: str,
     assert words in found.because
 
 
-@pytest.mark.parametrize(("tuning", "ship"), [(GAIN, "fine_tune"), (LOSS, "rag"), (MAYBE, "rag"), (None, "rag")])
+@pytest.mark.parametrize(("tuning", "ship"), [(GAIN, "fine_tune"), (LOSS, "rag"), (NO_GAIN, "rag"), (None, "rag")])
 def test_of_two_single_rungs_the_higher_must_be_proven_better(tuning: Difference | None, ship: str) -> None:
     gates = {g.number: g for g in (ONE, TWO, THREE, gate(4, "undecided"))}
     found = verdict(gates, ALL, TARGET, tuning)
