@@ -182,7 +182,7 @@ def test_fused_search_is_the_fusion_of_both(encoder: HashEncoder) -> None:
 
 
 def test_a_reranker_has_the_last_word_on_order(encoder: HashEncoder) -> None:
-    index = SearchIndex(MANY, encoder, DENSE, rerank=lambda query, passages: [float(p.doc_id[1:]) for p in passages])
+    index = SearchIndex(MANY, encoder, replace(DENSE, reranked=50), rerank=lambda query, passages: [float(p.doc_id[1:]) for p in passages])
     plain = SearchIndex(MANY, encoder, DENSE).search("alpha", k=50)
     assert ids(index.search("alpha", k=3)) == sorted(ids(plain), key=lambda i: -int(i[1:]))[:3]
 

@@ -1,6 +1,22 @@
-"""Chunk, embed, index, filter, fuse, rerank, update."""
+"""Chunk, embed, index, filter, fuse, rerank, update, save."""
 
 from stepladder.search.chunk import chunk
-from stepladder.search.index import SearchIndex, SearchSettings, reciprocal_rank_fusion
+from stepladder.search.fuse import reciprocal_rank_fusion
+from stepladder.search.index import Between, Changes, SearchIndex, SearchSettings, keep_within
+from stepladder.search.rerank import Reranker, load_reranker
+from stepladder.search.store import IndexFileError, load, save
 
-__all__ = ["SearchIndex", "SearchSettings", "chunk", "reciprocal_rank_fusion"]
+__all__ = [
+    "Between",
+    "Changes",
+    "IndexFileError",
+    "Reranker",
+    "SearchIndex",
+    "SearchSettings",
+    "chunk",
+    "keep_within",
+    "load",
+    "load_reranker",
+    "reciprocal_rank_fusion",
+    "save",
+]

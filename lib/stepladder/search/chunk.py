@@ -3,60 +3,52 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import lru_cache
 
-from stepladder.encoder import count_tokens, sentence_spans
+from semantic_text_splitter import TextSplitter
+
+from stepladder.encoder.weights import tokenizer
 from stepladder.records import Document, Passage
 
 
-def chunk(document: Document, max_tokens: int = 120) -> list[Passage]:
-    """Cut at paragraph borders, at sentence borders where a paragraph is too long, and inside a sentence only where one
-    alone is too long. Short neighbouring paragraphs share a passage. An empty document has no passages.
+def chunk(document: Document, max_tokens: int = 120, overlap: int = 0, blind: bool = False) -> list[Passage]:
+    """Passages of at most `max_tokens` tokens of the encoder, cut at the highest border that serves: paragraph, line, sentence, word.
+
+    Neighbours share up to `overlap` tokens, in whole units. `blind` cuts every `max_tokens` tokens wherever that falls,
+    which is the straw man of claim K13. An empty document has no passages. Raises ValueError where overlap is not below max_tokens.
     """
-    passages: list[Passage] = []
-    for start, end in _pack(document.text, list(_units(document.text, max_tokens)), max_tokens):
-        passages.append(
-            Passage(
-                passage_id=f"{document.doc_id}#{len(passages) + 1}",
-                doc_id=document.doc_id,
-                title=document.title,
-                url=document.url,
-                kind=document.kind,
-                text=document.text[start:end],
-                start=start,
-                end=end,
-            )
+    if not 0 <= overlap < max_tokens:
+        raise ValueError(f"overlap: found {overlap}, expected 0 or more and less than max_tokens ({max_tokens})")
+    spans = _blind_spans(document.text, max_tokens, overlap) if blind else _spans(document.text, max_tokens, overlap)
+    return [
+        Passage(
+            passage_id=f"{document.doc_id}#{number}",
+            doc_id=document.doc_id,
+            title=document.title,
+            url=document.url,
+            kind=document.kind,
+            text=document.text[start:end],
+            start=start,
+            end=end,
         )
-    return passages
+        for number, (start, end) in enumerate(spans, start=1)
+    ]
 
 
-def _units(text: str, max_tokens: int) -> Iterator[tuple[int, int]]:
-    """Paragraphs, or the sentences of a long one, or slices of a long sentence."""
-    position = 0
-    for paragraph in text.split("\n\n"):
-        start, position = position, position + len(paragraph) + 2
-        if not paragraph.strip():
-            continue
-        if count_tokens(paragraph) <= max_tokens:
-            yield start, start + len(paragraph.rstrip())
-            continue
-        for left, right in sentence_spans(paragraph):
-            step = max(1, (right - left) * max_tokens // max(1, count_tokens(paragraph[left:right])))
-            if right - left <= step:
-                yield start + left, start + right
-            else:
-                for slice_start in range(left, right, step):
-                    yield start + slice_start, start + min(slice_start + step, right)
+@lru_cache(maxsize=32)
+def _splitter(max_tokens: int, overlap: int) -> TextSplitter:
+    return TextSplitter.from_huggingface_tokenizer(tokenizer(), max_tokens, overlap=overlap)
 
 
-def _pack(text: str, units: list[tuple[int, int]], max_tokens: int) -> Iterator[tuple[int, int]]:
-    """Join neighbouring units while they fit."""
-    current: tuple[int, int] | None = None
-    for start, end in units:
-        if current and count_tokens(text[current[0] : end]) <= max_tokens:
-            current = (current[0], end)
-            continue
-        if current:
-            yield current
-        current = (start, end)
-    if current:
-        yield current
+def _spans(text: str, max_tokens: int, overlap: int) -> Iterator[tuple[int, int]]:
+    whole = text.encode("utf-8", "replace").decode()  # a lone surrogate becomes one other character, so spans hold
+    for start, piece in _splitter(max_tokens, overlap).chunk_indices(whole):
+        if piece.strip():
+            yield start, start + len(piece)
+
+
+def _blind_spans(text: str, max_tokens: int, overlap: int) -> Iterator[tuple[int, int]]:
+    offsets = tokenizer().encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).offsets
+    for first in range(0, max(0, len(offsets) - overlap), max_tokens - overlap):
+        part = offsets[first : first + max_tokens]
+        yield part[0][0], part[-1][1]

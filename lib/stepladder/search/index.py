@@ -1,44 +1,83 @@
-"""Find passages: dense (MiniLM, exact or HNSW) and lexical (BM25), fused by reciprocal rank, filtered by metadata."""
+"""Find passages: dense (MiniLM, exact or HNSW) and lexical (BM25), fused, reranked, filtered by metadata."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from typing import Literal
 
 import bm25s
-import hnswlib
 import numpy as np
 import Stemmer
 
-from stepladder.encoder import Encoder
-from stepladder.records import Document, Passage
+from stepladder.cache import Stopwatch, content_hash
+from stepladder.encoder import DIMENSIONS, Encoder, count_tokens
+from stepladder.records import Document, Passage, UserError
 from stepladder.search.chunk import chunk
+from stepladder.search.fuse import convex_sum, reciprocal_rank_fusion
+from stepladder.search.graph import EXACT_BELOW, MOST_DELETED, REBUILD_BELOW, Graph, GraphSettings, nearest_allowed, top
+from stepladder.search.rerank import Reranker, load_reranker, shown
 
-EXACT_BELOW = 20_000  # below some 20,000 to 50,000 vectors exact search is as fast as a graph
-RRF_K = 60  # Cormack, Clarke and Buettcher 2009
 CANDIDATES = 50
+METADATA = ("doc_id", "kind", "status", "title", "updated_at", "url")
 
-Reranker = Callable[[str, Sequence[Passage]], Sequence[float]]
-Filter = Mapping[str, Sequence[str]]
+
+@dataclass(frozen=True)
+class Between:
+    """A filter that lets values from `low` to `high` pass, both included; an empty end is open. Dates are ISO texts."""
+
+    low: str = ""
+    high: str = ""
+
+
+Filter = Mapping[str, Sequence[str] | Between]
 
 
 @dataclass(frozen=True)
 class SearchSettings:
-    """How an index searches. `min_score` is a cosine: passages below it are dropped, whatever their rank."""
+    """How an index cuts, searches and orders. `min_score` is a cosine: passages below it are dropped, whatever their rank."""
 
     method: Literal["dense", "bm25", "fused"] = "fused"
+    fusion: Literal["rank", "sum"] = "rank"
+    dense_weight: float = 0.5  # of the sum
     max_tokens: int = 120
+    overlap: int = 0
+    blind: bool = False
     min_score: float = 0.0
+    rerank: str = ""  # embedded or hf:ID; empty: no reranking
+    reranked: int = 10  # so many of the best are looked at again
     graph: bool | None = None  # None: a graph from EXACT_BELOW passages on
     ef: int = 200
+
+
+@dataclass(frozen=True)
+class Changes:
+    """What an update would do, or has done: ids of documents."""
+
+    added: tuple[str, ...]
+    changed: tuple[str, ...]
+    removed: tuple[str, ...]
+
+    def __bool__(self) -> bool:
+        return bool(self.added or self.changed or self.removed)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One document in the index: its metadata, the hash of all of it, its passages, and their stems for BM25."""
+
+    metadata: dict[str, str]
+    content: str
+    passages: tuple[Passage, ...]
+    stems: tuple[list[str], ...]
 
 
 class SearchIndex:
     """An index of the published documents. Drafts and archived documents never enter it.
 
     A passage is embedded together with its title. Filters name a metadata field and the values that may pass, such as
-    `{"kind": ["policy"]}`; they are applied before the search, never in a callback.
+    `{"kind": ["policy"], "updated_at": Between("2026-01-01")}`; they hold before the search. `seconds` tells what each part of
+    the last search took. Raises UserError for two documents with one id.
     """
 
     def __init__(
@@ -46,94 +85,208 @@ class SearchIndex:
     ) -> None:
         self.encoder = encoder
         self.settings = settings
-        self.rerank = rerank
+        self.rerank = rerank or (load_reranker(settings.rerank, encoder.cache) if settings.rerank else None)
+        self.parts: dict[str, Part] = {}
+        self.passages: list[Passage] = []
+        self.vectors = np.zeros((0, DIMENSIONS), dtype=np.float32)
+        self.graph: Graph | None = None
+        self.seconds: dict[str, float] = {}
+        self._stemmer = Stemmer.Stemmer("english")
         self.update(documents)
 
-    def update(self, documents: Sequence[Document]) -> None:
-        """Make the index hold just these documents. Only texts that the cache does not know are embedded."""
-        published = [document for document in documents if document.status == "published"]
-        self.metadata = {d.doc_id: d for d in published}
-        self.passages = [p for document in published for p in chunk(document, self.settings.max_tokens)]
-        texts = [f"{p.title}\n{p.text}" for p in self.passages]
-        self.vectors = self.encoder.encode(texts)
-        self._stem = Stemmer.Stemmer("english")
-        self._bm25: bm25s.BM25 | None = None
-        corpus = bm25s.tokenize(texts, stopwords="en", stemmer=self._stem, show_progress=False) if texts else None
-        if corpus is not None and corpus.vocab:
-            self._bm25 = bm25s.BM25()
-            self._bm25.index(corpus, show_progress=False)
-        large = len(self.passages) >= EXACT_BELOW
-        self._graph = self._build_graph() if self.passages and (large if self.settings.graph is None else self.settings.graph) else None
+    # --- what is in it
 
-    def _build_graph(self) -> hnswlib.Index:
-        graph = hnswlib.Index(space="cosine", dim=self.vectors.shape[1])
-        graph.init_index(max_elements=len(self.vectors), ef_construction=200, M=16, random_seed=0)
-        graph.add_items(self.vectors, np.arange(len(self.vectors)), num_threads=1)  # one thread: the same graph every time
-        graph.set_ef(max(self.settings.ef, CANDIDATES))
-        return graph
+    def stale(self, documents: Sequence[Document]) -> Changes:
+        """How these documents differ from what the index holds; only published ones count."""
+        contents = {d.doc_id: _content(d) for d in _published(documents)}
+        return Changes(
+            added=tuple(i for i in contents if i not in self.parts),
+            changed=tuple(i for i, content in contents.items() if i in self.parts and self.parts[i].content != content),
+            removed=tuple(i for i in self.parts if i not in contents),
+        )
 
-    def search(self, query: str, k: int = 5, where: Filter | None = None) -> list[Passage]:
-        """The best k passages for a query, best first; fewer where the filter or the minimum score leaves fewer.
+    def update(self, documents: Sequence[Document]) -> Changes:
+        """Make the index hold just the published ones of these documents, and return what differed.
+
+        Only passages of new and changed documents are cut and embedded, and of those only texts that the cache does not know.
+        """
+        changes = self.stale(documents)
+        new = set(changes.added) | set(changes.changed)
+        parts = {d.doc_id: self._part(d) if d.doc_id in new else self.parts[d.doc_id] for d in _published(documents)}
+        fresh = [p for doc_id in parts if doc_id in new for p in parts[doc_id].passages]
+        made = self.encoder.encode([shown(p) for p in fresh])
+        self._put(parts, new, made)
+        return changes
+
+    def _part(self, document: Document) -> Part:
+        passages = chunk(document, self.settings.max_tokens, self.settings.overlap, self.settings.blind)
+        return Part({name: getattr(document, name) for name in METADATA}, _content(document), tuple(passages), self.stems(passages))
+
+    def stems(self, passages: Sequence[Passage]) -> tuple[list[str], ...]:
+        """The words of each passage that BM25 counts."""
+        return tuple(self._words([shown(p) for p in passages])) if passages else ()
+
+    def _words(self, texts: list[str]) -> list[list[str]]:
+        words: list[list[str]] = bm25s.tokenize(texts, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False)
+        return words
+
+    def _put(self, parts: dict[str, Part], new: set[str], made: np.ndarray) -> None:
+        """Lay out passages and vectors in the order of `parts`; the graph follows, or is made anew where that is cheap."""
+        starts = dict(zip(self.parts, np.cumsum([0, *(len(p.passages) for p in self.parts.values())]), strict=False))
+        old_rows = np.full(sum(len(p.passages) for p in parts.values()), -1, dtype=np.int64)
+        row = 0
+        for doc_id, part in parts.items():
+            if doc_id not in new:
+                old_rows[row : row + len(part.passages)] = np.arange(len(part.passages)) + starts[doc_id]
+            row += len(part.passages)
+        vectors = np.empty((len(old_rows), self.vectors.shape[1]), dtype=np.float32)
+        kept = old_rows >= 0
+        vectors[kept], vectors[~kept] = self.vectors[old_rows[kept]], made
+        moved = np.full(len(self.passages), -1, dtype=np.int64)
+        moved[old_rows[kept]] = np.flatnonzero(kept)
+        self.restore(parts, vectors)
+        self.graph = self._graph_after(moved, np.flatnonzero(~kept))
+
+    def restore(self, parts: dict[str, Part], vectors: np.ndarray) -> None:
+        """Take over passages and their vectors (n_passages, 384), in the order of `parts`."""
+        self.parts, self.vectors = parts, vectors
+        self.passages = [p for part in parts.values() for p in part.passages]
+        self._codes: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+        self._bm25 = _lexical_index([words for part in parts.values() for words in part.stems])
+
+    def _graph_after(self, moved: np.ndarray, added: np.ndarray) -> Graph | None:
+        wanted = len(self.passages) >= EXACT_BELOW if self.settings.graph is None else self.settings.graph
+        if not wanted or not self.passages:
+            return None
+        if self.graph is not None and len(self.passages) >= REBUILD_BELOW:
+            rows = np.where(self.graph.rows >= 0, moved[self.graph.rows], -1)
+            if (rows < 0).mean() <= MOST_DELETED:
+                self.graph.move(rows, self.vectors, added)
+                return self.graph
+        return self._empty_graph().build(self.vectors)
+
+    def _empty_graph(self) -> Graph:
+        return Graph(DIMENSIONS, GraphSettings(ef=max(self.settings.ef, CANDIDATES)))
+
+    # --- what is found
+
+    def search(self, query: str, k: int = 5, where: Filter | None = None, token_budget: int | None = None) -> list[Passage]:
+        """The best k passages for a query, best first; fewer where the filter, the minimum score or the token budget leaves fewer.
 
         `Passage.score` is the cosine of query and passage, which has one scale for all queries; the order may come from
-        fusion or a reranker instead.
+        fusion or a reranker instead. The budget keeps the longest head of the list that fits. Raises ValueError for k below 1
+        and for a filter on a field that documents do not have.
         """
         if k < 1:
             raise ValueError(f"k: found {k}, expected at least 1")
+        self.seconds = {}
         allowed = self._allowed(where)
-        if not query.strip() or not len(allowed):
+        if not query.strip() or not self.passages or (allowed is not None and not len(allowed)):
             return []
-        vector = self.encoder.encode([query])[0]
-        cosines = self.vectors @ vector
-        ranked = self._ranked(query, vector, cosines, allowed, max(k, CANDIDATES))
-        found = [replace(self.passages[i], score=float(cosines[i])) for i in ranked if cosines[i] >= self.settings.min_score]
+        with self._timed("embed"):
+            vector = self.encoder.encode([query])[0]
+        rows = self._ranked(query, vector, allowed, max(k, CANDIDATES))
+        cosines = self.vectors[rows] @ vector
+        found = [replace(self.passages[i], score=float(c)) for i, c in zip(rows, cosines, strict=True) if c >= self.settings.min_score]
         if self.rerank is not None and found:
-            order = np.argsort(-np.asarray(self.rerank(query, found)), kind="stable")
-            found = [found[i] for i in order]
-        return found[:k]
+            with self._timed("rerank"):
+                head = found[: max(self.settings.reranked, k)]
+                order = np.argsort(-np.asarray(self.rerank(query, head)), kind="stable")
+                found = [head[i] for i in order]
+        return keep_within(found[:k], token_budget)
 
-    def _allowed(self, where: Filter | None) -> np.ndarray:
+    def _timed(self, name: str) -> _Timed:
+        return _Timed(self.seconds, name)
+
+    def _allowed(self, where: Filter | None) -> np.ndarray | None:
+        """Rows that pass a filter, None for all."""
         if not where:
-            return np.arange(len(self.passages))
-        unknown = set(where) - {"doc_id", "kind", "status", "title", "updated_at"}
+            return None
+        unknown = set(where) - set(METADATA)
         if unknown:
-            raise ValueError(f"filter on {sorted(unknown)}; expected doc_id, kind, status, title or updated_at")
-        passing = {i for i, d in self.metadata.items() if all(getattr(d, name) in values for name, values in where.items())}
-        return np.array([i for i, p in enumerate(self.passages) if p.doc_id in passing], dtype=int)
+            raise ValueError(f"filter on {sorted(unknown)}; expected {', '.join(METADATA[:-1])} or {METADATA[-1]}")
+        passing = np.ones(len(self.passages), dtype=bool)
+        for name, wanted in where.items():
+            values, codes = self._column(name)
+            if isinstance(wanted, Between):
+                right = (values >= wanted.low) & ((values <= wanted.high) | (not wanted.high))
+            else:
+                right = np.isin(values, list(wanted))
+            passing &= right[codes]
+        return np.flatnonzero(passing)
 
-    def _ranked(self, query: str, vector: np.ndarray, cosines: np.ndarray, allowed: np.ndarray, n: int) -> list[int]:
-        rankings = []
+    def _column(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """(distinct values, the number of each passage's value) of a metadata field."""
+        if name not in self._codes:
+            values, codes = np.unique(np.array([p.metadata[name] for p in self.parts.values()], dtype=str), return_inverse=True)
+            self._codes[name] = values, np.repeat(codes, [len(p.passages) for p in self.parts.values()])
+        return self._codes[name]
+
+    def _ranked(self, query: str, vector: np.ndarray, allowed: np.ndarray | None, n: int) -> list[int]:
+        dense, lexical = np.zeros(0, dtype=np.int64), np.zeros(0, dtype=np.int64)
+        words: np.ndarray | None = None
         if self.settings.method in ("dense", "fused"):
-            rankings.append(self._dense(vector, cosines, allowed, n))
+            with self._timed("dense"):
+                dense = nearest_allowed(vector, self.vectors, self.graph, allowed, n)
         if self.settings.method in ("bm25", "fused"):
-            rankings.append(self._lexical(query, allowed, n))
-        return reciprocal_rank_fusion(rankings)
+            with self._timed("lexical"):
+                words = self._lexical_scores(query)
+                if words is not None:
+                    lexical = top(words, n) if allowed is None else allowed[top(words[allowed], n)]
+                    lexical = lexical[words[lexical] > 0]
+        with self._timed("fuse"):
+            if self.settings.method != "fused" or self.settings.fusion == "rank" or words is None:
+                return reciprocal_rank_fusion([some.tolist() for some in (dense, lexical) if len(some)])
+            rows = np.array(list(dict.fromkeys([*dense.tolist(), *lexical.tolist()])), dtype=np.int64)
+            order = np.argsort(-convex_sum(self.vectors[rows] @ vector, words[rows], self.settings.dense_weight), kind="stable")
+            return [int(i) for i in rows[order]]
 
-    def _dense(self, vector: np.ndarray, cosines: np.ndarray, allowed: np.ndarray, n: int) -> list[int]:
-        if self._graph is not None and len(allowed) == len(self.passages):
-            labels, _ = self._graph.knn_query(vector, k=min(n, len(allowed)), num_threads=1)
-            return [int(i) for i in labels[0]]
-        return [int(i) for i in allowed[np.argsort(-cosines[allowed], kind="stable")][:n]]
-
-    def _lexical(self, query: str, allowed: np.ndarray, n: int) -> list[int]:
-        if self._bm25 is None:
-            return []
-        words = bm25s.tokenize([query], stopwords="en", stemmer=self._stem, show_progress=False, return_ids=False)[0]
-        if not words:
-            return []
-        scores = np.asarray(self._bm25.get_scores(list(words)))
-        best = allowed[np.argsort(-scores[allowed], kind="stable")][:n]
-        return [int(i) for i in best if scores[i] > 0]
+    def _lexical_scores(self, query: str) -> np.ndarray | None:
+        """BM25 scores of all passages, or None where the query or the index has no words."""
+        words = self._words([query])[0] if self._bm25 is not None else []
+        return np.asarray(self._bm25.get_scores(words)) if words and self._bm25 is not None else None
 
 
-def reciprocal_rank_fusion(rankings: Sequence[Sequence[int]]) -> list[int]:
-    """Ids by the sum of 1 / (60 + rank) over the rankings (Cormack et al. 2009); ties keep the order of first sight.
+class _Timed(Stopwatch):
+    """A stopwatch that adds its seconds to a table."""
 
-    >>> reciprocal_rank_fusion([[1, 2, 3], [3, 1]])
-    [1, 3, 2]
-    """
-    scores: dict[int, float] = {}
-    for ranking in rankings:
-        for rank, item in enumerate(ranking, start=1):
-            scores[item] = scores.get(item, 0.0) + 1 / (RRF_K + rank)
-    return sorted(scores, key=lambda item: -scores[item])
+    def __init__(self, table: dict[str, float], name: str) -> None:
+        self.table, self.name = table, name
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__(*_)
+        self.table[self.name] = self.table.get(self.name, 0.0) + self.seconds
+
+
+def keep_within(passages: Sequence[Passage], token_budget: int | None) -> list[Passage]:
+    """The longest head of a list of passages that fits a budget of tokens, titles counted; all without a budget."""
+    kept: list[Passage] = []
+    for passage in passages:
+        if token_budget is not None:
+            token_budget -= count_tokens(shown(passage))
+            if token_budget < 0:
+                break
+        kept.append(passage)
+    return kept
+
+
+def _lexical_index(stems: list[list[str]]) -> bm25s.BM25 | None:
+    if not any(stems):
+        return None
+    index = bm25s.BM25()
+    index.index(stems, show_progress=False)
+    return index
+
+
+def _published(documents: Sequence[Document]) -> list[Document]:
+    published = [document for document in documents if document.status == "published"]
+    seen: set[str] = set()
+    for document in published:
+        if document.doc_id in seen:
+            raise UserError(f"two published documents have the doc_id {document.doc_id!r}; expected each id once; rename or remove one")
+        seen.add(document.doc_id)
+    return published
+
+
+def _content(document: Document) -> str:
+    return content_hash(asdict(document))

@@ -1,0 +1,181 @@
+"""Question and passage read together: one pass gives where the answer stands, whether it stands there, and how well the two fit."""
+
+from __future__ import annotations
+
+import hashlib
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+
+from stepladder.cache import Cache, Stopwatch, content_hash
+from stepladder.encoder.vectors import Arithmetic, batches_by_length, clean, fastest_arithmetic, height_of, legible
+from stepladder.encoder.weights import DIMENSIONS, WeightsError, load_network, tokenizer
+
+WEIGHTS = Path(__file__).parent / "reader.safetensors"
+
+MAX_PAIR_TOKENS = 256  # [CLS] question [SEP] passage [SEP]
+MAX_QUESTION_TOKENS = 96
+STRIDE = 64  # tokens that two windows of a long passage share
+MAX_ANSWER_TOKENS = 24
+LENGTHS = (32, 48, 64, 80, 96, 128, 160, 192, 224, 256)  # batches are padded to these: a new shape costs a kernel compilation in bf16
+_ROW = struct.Struct("<iiff")
+
+
+@dataclass(frozen=True)
+class Window:
+    """A question and a stretch of a passage, as tokens; `offsets` are characters of the passage, (-1, -1) outside it."""
+
+    ids: list[int]
+    types: list[int]
+    offsets: list[tuple[int, int]]
+
+    def token_span(self, start: int, end: int) -> tuple[int, int] | None:
+        """First and last token of the characters `start` to `end`, or None where they are not wholly in this window."""
+        first = next((i for i, (a, b) in enumerate(self.offsets) if a >= 0 and a <= start < b), None)
+        last = next((i for i, (a, b) in enumerate(self.offsets) if a >= 0 and a < end <= b), None)
+        return None if first is None or last is None or last < first else (first, last)
+
+
+def windows(question: str, passage: str) -> list[Window]:
+    """The windows of a pair: one where both fit into 256 tokens, else several that overlap by 64."""
+    asked = tokenizer().encode(question, add_special_tokens=False).ids[:MAX_QUESTION_TOKENS]
+    read = tokenizer().encode(passage, add_special_tokens=False)
+    room = MAX_PAIR_TOKENS - len(asked) - 3
+    cls, sep = tokenizer().encode("").ids
+    out = []
+    for start in _starts(len(read.ids), room):
+        part = slice(start, start + room)
+        ids = [cls, *asked, sep, *read.ids[part], sep]
+        types = [0] * (len(asked) + 2) + [1] * (len(ids) - len(asked) - 2)
+        offsets = [(-1, -1)] * (len(asked) + 2) + read.offsets[part] + [(-1, -1)]
+        out.append(Window(ids, types, offsets))
+    return out
+
+
+def _starts(n_tokens: int, room: int) -> Iterator[int]:
+    yield 0
+    start = 0
+    while start + room < n_tokens:
+        start += room - STRIDE
+        yield start
+
+
+class PairNetwork(torch.nn.Module):
+    """MiniLM over a pair, a span head whose null is [CLS] (Devlin et al. 2019), and a pair head on the pooled [CLS]."""
+
+    encoder: Any
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.encoder, _ = load_network()
+        self.span = torch.nn.Linear(DIMENSIONS, 2)
+        self.pair = torch.nn.Linear(DIMENSIONS, 1)
+
+    def forward(self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """(span logits (batch, tokens, 2), pair logits (batch,)); tokens that cannot be an answer are minus infinity."""
+        out = self.encoder(input_ids=ids, token_type_ids=types, attention_mask=mask)
+        spans = self.span(out.last_hidden_state).float()
+        possible = (types == 1) & (mask == 1)
+        possible[:, 0] = True
+        return spans.masked_fill(~possible.unsqueeze(-1), -1e4), self.pair(out.pooler_output).float()[:, 0]
+
+
+def padded(some: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """(ids, types, mask), each (height, tokens), padded to the next of the fixed lengths and heights."""
+    longest = max(len(w.ids) for w in some)
+    width = next(n for n in LENGTHS if n >= longest)
+    arrays = np.zeros((3, height_of(len(some)), width), dtype=np.int64)
+    arrays[2, :, 0] = 1  # rows that only fill the shape
+    for row, w in enumerate(some):
+        n = len(w.ids)
+        arrays[0, row, :n], arrays[1, row, :n], arrays[2, row, :n] = w.ids, w.types, 1
+    ids, types, mask = torch.from_numpy(arrays)
+    return ids, types, mask
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass over a question and a passage finds. `start` and `end` are characters of the passage.
+
+    `score` is the logit of the best span less that of no answer; `fit` is the logit of the pair head.
+    """
+
+    start: int
+    end: int
+    score: float
+    fit: float
+
+
+class PairReader:
+    """The trained network behind the cache: question and passage to a Reading, batched by length."""
+
+    def __init__(self, cache: Cache, weights: Path = WEIGHTS, arithmetic: Arithmetic | None = None) -> None:
+        self.cache = cache
+        self.arithmetic: Arithmetic = arithmetic or fastest_arithmetic(cache)
+        self.weights = weights
+        self.name = f"reader/{_checksum(weights)[:12]}/{self.arithmetic}"
+
+    def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
+        """The reading of each (question, passage); every distinct pair is computed once."""
+        keys = [content_hash(self.name, *pair) for pair in pairs]
+        known = self.cache.get_many("readings", sorted(set(keys)))
+        missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
+        if missing:
+            with Stopwatch() as watch:
+                made = self._read(list(missing.values()))
+            fresh = {key: _ROW.pack(r.start, r.end, r.score, r.fit) for key, r in zip(missing, made, strict=True)}
+            self.cache.put_many("readings", fresh.items(), watch.seconds / len(fresh))
+            known |= fresh
+        return [Reading(*_ROW.unpack(known[key])) for key in keys]
+
+    def _read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
+        network = trained_network(self.weights, self.arithmetic)
+        cut = [(row, window) for row, pair in enumerate(pairs) for window in windows(clean(pair[0]), legible(pair[1]))]
+        best: dict[int, Reading] = {}
+        for batch in batches_by_length([len(window.ids) for _, window in cut], LENGTHS):
+            some = [cut[i] for i in batch]
+            with torch.inference_mode():
+                spans, fits = network(*padded([window for _, window in some]))
+            for (row, window), logits, fit in zip(some, spans.numpy(), fits.tolist(), strict=False):
+                found = best_span(logits[: len(window.ids)], window)
+                before = best.get(row)
+                start, end, score = found if before is None or found[2] > before.score else (before.start, before.end, before.score)
+                best[row] = Reading(start, end, score, fit if before is None else max(fit, before.fit))
+        return [best[row] for row in range(len(pairs))]
+
+
+def best_span(logits: np.ndarray, window: Window) -> tuple[int, int, float]:
+    """(start, end, score): the characters of the best span of a window, logits (tokens, 2), and how far it is above no answer."""
+    pairs = logits[:, 0, None] + logits[None, :, 1]
+    inside = np.array([a >= 0 for a, _ in window.offsets])
+    possible = np.triu(np.ones_like(pairs, dtype=bool)) & ~np.triu(np.ones_like(pairs, dtype=bool), MAX_ANSWER_TOKENS)
+    pairs = np.where(possible & inside[:, None] & inside[None, :], pairs, -np.inf)
+    if not np.isfinite(pairs).any():  # the passage has no token
+        return 0, 0, -1e4
+    first, last = np.unravel_index(int(pairs.argmax()), pairs.shape)
+    null = float(logits[0, 0] + logits[0, 1])
+    return window.offsets[int(first)][0], window.offsets[int(last)][1], float(pairs[first, last]) - null
+
+
+@lru_cache(maxsize=4)
+def trained_network(weights: Path, arithmetic: Arithmetic) -> PairNetwork:
+    """The published encoder with what training has changed, in that arithmetic; loaded once per process. Raises WeightsError."""
+    network = PairNetwork()
+    missing = network.load_state_dict({n: t.float() for n, t in load_file(weights).items()}, strict=False).missing_keys
+    if unexpected := [name for name in missing if "word_embeddings" not in name and "position_ids" not in name]:
+        raise WeightsError(f"{weights}: found no {unexpected[0]}, expected every weight but the word vectors; restore the file")
+    return network.eval().to(torch.bfloat16 if arithmetic == "bf16" else torch.float32)
+
+
+@lru_cache(maxsize=8)
+def _checksum(weights: Path) -> str:
+    if not weights.exists():
+        raise WeightsError(f"{weights}: no such file; expected the weights of the reader; install the package again")
+    return hashlib.sha256(weights.read_bytes()).hexdigest()

@@ -1,0 +1,121 @@
+"""An index on disk: written whole or not at all, and read back only if it is what its manifest says."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from stepladder.encoder import DIMENSIONS, Encoder
+from stepladder.records import Passage, UserError
+from stepladder.search.index import Part, SearchIndex, SearchSettings
+
+VERSION = 1
+
+
+class IndexFileError(UserError):
+    """A saved index is missing, damaged, or was made in another way."""
+
+
+def save(index: SearchIndex, folder: Path) -> None:
+    """Write an index into a folder. Data files are named by their content and the manifest is replaced last,
+    so that whoever reads meanwhile, or after a crash, finds the old index or the new one, never half of each."""
+    folder.mkdir(parents=True, exist_ok=True)
+    files = {"passages": _put(folder, "passages", ".jsonl", _passages_as_bytes(index))}
+    files["vectors"] = _put(folder, "vectors", ".f32", index.vectors.tobytes())
+    if index.graph is not None:
+        index.graph.save(folder / "graph.part")
+        files["graph"] = _named(folder, folder / "graph.part", "graph", ".hnsw")
+        files["rows"] = _put(folder, "rows", ".i64", index.graph.rows.tobytes())
+    manifest = {
+        "version": VERSION,
+        "encoder": index.encoder.name,
+        "settings": asdict(index.settings),
+        "documents": len(index.parts),
+        "passages": len(index.passages),
+        "files": files,
+    }
+    (folder / "manifest.json.part").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+    os.replace(folder / "manifest.json.part", folder / "manifest.json")
+    for old in folder.iterdir():
+        if old.suffix in {".jsonl", ".f32", ".i64", ".hnsw"} and old.name not in files.values():
+            old.unlink()
+
+
+def load(folder: Path, encoder: Encoder) -> SearchIndex:
+    """The saved index. Raises IndexFileError where it is absent, damaged, or was made with another encoder."""
+    manifest = _manifest(folder)
+    if manifest["encoder"] != encoder.name:
+        raise IndexFileError(
+            f"{folder}: the index was made with the encoder {manifest['encoder']}, found {encoder.name}; make the index again"
+        )
+    index = SearchIndex([], encoder, SearchSettings(**manifest["settings"]))
+    data = {name: _checked(folder / file) for name, file in manifest["files"].items()}
+    parts = {row["metadata"]["doc_id"]: _part(row, index) for row in map(json.loads, data["passages"].decode().splitlines())}
+    vectors = np.frombuffer(data["vectors"], dtype=np.float32).reshape(-1, DIMENSIONS)
+    if "graph" in manifest["files"]:
+        rows = np.frombuffer(data["rows"], dtype=np.int64).copy()
+        index.graph = index._empty_graph().load(folder / manifest["files"]["graph"], rows)
+    index.restore(parts, vectors.copy())
+    return index
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise IndexFileError(f"{folder}: no manifest.json, expected a saved index; make it with save(index, folder)")
+    try:
+        manifest: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if manifest["version"] != VERSION:
+            raise IndexFileError(f"{path}: found version {manifest['version']}, expected {VERSION}; make the index again")
+        if missing := {"encoder", "settings", "files"} - set(manifest):
+            raise IndexFileError(f"{path}: found no {min(missing)}; the file is damaged, make the index again")
+    except (ValueError, KeyError, TypeError) as error:
+        if isinstance(error, IndexFileError):
+            raise
+        raise IndexFileError(f"{path}: not the manifest of an index ({str(error)[:80]}); make the index again") from error
+    return manifest
+
+
+def _passages_as_bytes(index: SearchIndex) -> bytes:
+    """One line for each document: metadata, hash, and its passages without what the metadata says."""
+    lines = []
+    for part in index.parts.values():
+        passages = [[p.passage_id, p.text, p.start, p.end] for p in part.passages]
+        lines.append(json.dumps({"metadata": part.metadata, "content": part.content, "passages": passages}) + "\n")
+    return "".join(lines).encode()
+
+
+def _part(row: dict[str, Any], index: SearchIndex) -> Part:
+    about = {name: row["metadata"][name] for name in ("doc_id", "title", "url", "kind")}
+    passages = [Passage(passage_id=i, text=text, start=start, end=end, **about) for i, text, start, end in row["passages"]]
+    return Part(row["metadata"], row["content"], tuple(passages), index.stems(passages))
+
+
+def _put(folder: Path, name: str, suffix: str, data: bytes) -> str:
+    part = folder / f"{name}.part"
+    part.write_bytes(data)
+    return _named(folder, part, name, suffix)
+
+
+def _named(folder: Path, part: Path, name: str, suffix: str) -> str:
+    file = f"{name}-{hashlib.sha256(part.read_bytes()).hexdigest()}{suffix}"
+    os.replace(part, folder / file)
+    return file
+
+
+def _checked(path: Path) -> bytes:
+    """The bytes of a data file, if they have the checksum that its name says."""
+    expected = path.stem.partition("-")[2]
+    if not path.exists():
+        raise IndexFileError(f"{path}: no such file, expected it beside its manifest; make the index again")
+    data = path.read_bytes()
+    found = hashlib.sha256(data).hexdigest()
+    if found != expected:
+        raise IndexFileError(f"{path}: found SHA-256 {found}, expected {expected}; the file is damaged, make the index again")
+    return data

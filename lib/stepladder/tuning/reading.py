@@ -1,0 +1,203 @@
+"""Rows of reading sets -> the embedded reader: seeded, checkpointed, resumed from a file."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch.nn import functional
+from tqdm import tqdm
+
+from stepladder.encoder.pairs import LENGTHS, PairNetwork, Window, padded, windows
+from stepladder.encoder.vectors import has_bf16
+from stepladder.tuning.reading_sets import Row
+
+CHECKPOINT_SECONDS = 300
+PAIR_WEIGHT = 0.5
+_FILLERS = set("a an the is are was were do does did of to in for on at by with that this it its".split())
+_FILLERS |= set("what which who whom how when where why".split())
+
+
+@dataclass(frozen=True)
+class ReadingSettings:
+    """How the reader is trained. Dropout is left out: it costs a third of the speed, and two to four epochs do not overfit."""
+
+    epochs: float = 3
+    learning_rate: float = 2e-4
+    warmup: float = 0.06
+    batch_tokens: int = 4096
+    weight_decay: float = 0.01
+    chatter: float = 0.15  # share of questions with a customer's message in front
+    keywords: float = 0.1  # share of questions cut down to their keywords
+
+
+def train_reader(
+    epochs: Callable[[int], Sequence[Row]],
+    settings: ReadingSettings,
+    chatter: Sequence[str],
+    folder: Path,
+    seed: int = 0,
+    start: PairNetwork | None = None,
+    evaluate: Callable[[PairNetwork], None] | None = None,
+) -> PairNetwork:
+    """A trained network; `epochs(i)` gives the rows of epoch i. Checkpoints lie in `folder`, and a second call goes on from the last.
+
+    Word vectors stay as published, so that they need not be shipped again. Arithmetic is bf16 where the processor has it.
+    """
+    torch.manual_seed(seed)
+    network = start or PairNetwork()
+    _without_dropout(network)
+    network.encoder.embeddings.word_embeddings.weight.requires_grad_(False)
+    learned = [p for p in network.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(learned, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True)
+    batches = _batches(epochs, settings, chatter, seed)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer,
+        settings.learning_rate,
+        total_steps=len(batches) + 1,
+        pct_start=settings.warmup,
+        anneal_strategy="linear",
+        cycle_momentum=False,
+    )
+    done = _resume(folder, network, optimizer, schedule)
+    saved, losses = time.monotonic(), list[float]()
+    progress = tqdm(batches[done:], initial=done, total=len(batches), desc="training the reader", unit="step", mininterval=10)
+    for step, batch in enumerate(progress, start=done + 1):
+        loss = _loss(network, batch)
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        schedule.step()
+        losses.append(float(loss.detach()))
+        progress.set_postfix(loss=f"{np.mean(losses[-200:]):.3f}")
+        if time.monotonic() - saved > CHECKPOINT_SECONDS or step == len(batches):
+            _checkpoint(folder, network, optimizer, schedule, step)
+            saved = time.monotonic()
+        if evaluate and step % max(1, len(batches) // 4) == 0:
+            evaluate(network)
+    return network.eval()
+
+
+def _without_dropout(network: PairNetwork) -> None:
+    for module in network.modules():
+        if isinstance(module, torch.nn.Dropout):
+            module.p = 0.0
+    for layer in network.encoder.encoder.layer:
+        layer.attention.self.dropout_prob = layer.attention.self.attention_probs_dropout_prob = 0.0
+
+
+Item = tuple[Window, tuple[int, int], float]
+"""A window, its gold tokens ((0, 0) is the null), and whether the pair fits (-1: nobody said)."""
+
+
+def _batches(epochs: Callable[[int], Sequence[Row]], settings: ReadingSettings, chatter: Sequence[str], seed: int) -> list[list[Item]]:
+    """All batches of the training: windows of similar length together, as many as fit into `batch_tokens`."""
+    batches: list[list[Item]] = []
+    n_epochs = int(np.ceil(settings.epochs))
+    for epoch in range(n_epochs):
+        draw = random.Random(f"{seed}/{epoch}")
+        rows = list(epochs(epoch))
+        draw.shuffle(rows)
+        rows = rows[: int(len(rows) * min(1.0, settings.epochs - epoch))]
+        items = [
+            item
+            for row in tqdm(rows, desc=f"tokens of epoch {epoch + 1}", leave=False)
+            for item in _items(_varied(row, settings, chatter, draw), draw)
+        ]
+        items.sort(key=lambda item: (_width(item[0]), draw.random()))
+        made: list[list[Item]] = []
+        for item in items:
+            width = _width(item[0])
+            if made and _width(made[-1][0][0]) == width and (len(made[-1]) + 1) * width <= settings.batch_tokens:
+                made[-1].append(item)
+            else:
+                made.append([item])
+        draw.shuffle(made)
+        batches += made
+    return batches
+
+
+def _width(window: Window) -> int:
+    return next(n for n in LENGTHS if n >= len(window.ids))
+
+
+def _varied(row: Row, settings: ReadingSettings, chatter: Sequence[str], draw: random.Random) -> Row:
+    """Some questions as customers ask them: after a message about something else, or as keywords."""
+    if not row.source.startswith(("squad", "qed", "desk")):
+        return row
+    luck = draw.random()
+    if luck < settings.chatter and chatter:
+        return replace(row, question=f"{draw.choice(chatter)} {row.question}")
+    if luck > 1 - settings.keywords:
+        words = [w for w in re.findall(r"[\w'’.,£$€%-]+", row.question) if w.lower() not in _FILLERS]
+        return replace(row, question=" ".join(words)) if len(words) > 1 else row
+    return row
+
+
+def _items(row: Row, draw: random.Random) -> list[Item]:
+    """The windows of a row; of a long passage without the answer one window is enough."""
+    head = f"{row.title}\n" if row.title and (row.source.startswith("desk") or draw.random() < 0.5) else ""
+    out: list[Item] = []
+    for window in windows(row.question, head + row.passage):
+        found = window.token_span(len(head) + row.span[0], len(head) + row.span[1]) if row.span else None
+        fits = -1.0 if row.fits is None or (row.fits and not found) else float(row.fits)
+        out.append((window, found or (0, 0), fits))
+    right = [item for item in out if item[1] != (0, 0)]
+    empty = [item for item in out if item[1] == (0, 0)]
+    return right[:1] + draw.sample(empty, min(len(empty), 1 if not right else int(draw.random() < 0.3)))
+
+
+def _loss(network: PairNetwork, batch: Sequence[Item]) -> torch.Tensor:
+    """Cross-entropy of the first and last token, and of the pair head where somebody said."""
+    network.train()
+    with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+        spans, pair = network(*padded([window for window, _, _ in batch]))
+    spans, pair = spans[: len(batch)], pair[: len(batch)]
+    gold = torch.tensor([span for _, span, _ in batch])
+    loss = (functional.cross_entropy(spans[:, :, 0], gold[:, 0]) + functional.cross_entropy(spans[:, :, 1], gold[:, 1])) / 2
+    fits = torch.tensor([f for _, _, f in batch])
+    said = fits >= 0
+    if said.any():
+        loss = loss + PAIR_WEIGHT * functional.binary_cross_entropy_with_logits(pair[said], fits[said])
+    return loss
+
+
+def _checkpoint(
+    folder: Path, network: PairNetwork, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler, step: int
+) -> None:
+    """Weights and moments as safetensors, the rest as JSON; the step is written last and names its files."""
+    folder.mkdir(parents=True, exist_ok=True)
+    state = {f"network.{n}": p.detach() for n, p in network.named_parameters() if p.requires_grad}
+    names = [n for n, p in network.named_parameters() if p.requires_grad]
+    for i, moments in optimizer.state_dict()["state"].items():
+        state |= {f"{key}.{names[i]}": value for key, value in moments.items()}
+    save_file({n: t.contiguous().clone() for n, t in state.items()}, folder / f"{step}.safetensors")
+    (folder / "step.json.part").write_text(json.dumps({"step": step, "schedule": schedule.state_dict()["last_epoch"]}), encoding="utf-8")
+    os.replace(folder / "step.json.part", folder / "step.json")
+    for old in folder.glob("*.safetensors"):
+        if old.stem != str(step):
+            old.unlink()
+
+
+def _resume(folder: Path, network: PairNetwork, optimizer: torch.optim.Optimizer, schedule: torch.optim.lr_scheduler.LRScheduler) -> int:
+    if not (folder / "step.json").exists():
+        return 0
+    about = json.loads((folder / "step.json").read_text(encoding="utf-8"))
+    state = load_file(folder / f"{about['step']}.safetensors")
+    network.load_state_dict({n.removeprefix("network."): t for n, t in state.items() if n.startswith("network.")}, strict=False)
+    names = [n for n, p in network.named_parameters() if p.requires_grad]
+    moments = {i: {key: state[f"{key}.{n}"] for key in ("step", "exp_avg", "exp_avg_sq")} for i, n in enumerate(names)}
+    optimizer.load_state_dict(optimizer.state_dict() | {"state": moments})
+    for _ in range(about["step"]):
+        schedule.step()
+    return int(about["step"])
