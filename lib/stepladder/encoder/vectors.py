@@ -68,7 +68,6 @@ def _seconds(arithmetic: Arithmetic) -> float:
 
 def embed(texts: Sequence[str], arithmetic: Arithmetic = "fp32") -> np.ndarray:
     """Vectors (n_texts, 384), float32, of length one, uncached. Texts over 256 tokens are cut, as the model was trained."""
-    texts = [clean(text) for text in texts]
     ids = [_tokens(text) for text in texts]
     out = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
     for rows in batches_by_length([len(some) for some in ids], LENGTHS):

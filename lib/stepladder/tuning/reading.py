@@ -88,6 +88,12 @@ def train_reader(
     return network.eval()
 
 
+def save_reader(network: PairNetwork, path: Path) -> None:
+    """What training has changed, as safetensors in half precision: all but the word vectors."""
+    learned = {n: p.detach().to(torch.float16).contiguous() for n, p in network.named_parameters() if "word_embeddings" not in n}
+    save_file(learned, path)
+
+
 def _without_dropout(network: PairNetwork) -> None:
     for module in network.modules():
         if isinstance(module, torch.nn.Dropout):

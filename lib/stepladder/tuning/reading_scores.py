@@ -1,0 +1,127 @@
+"""How well the embedded reader reads: exact match and F1 as SQuAD defines them, right abstentions, and answers found by search."""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from stepladder.encoder import Encoder, sentence_spans
+from stepladder.encoder.pairs import PairReader
+from stepladder.records import Document
+from stepladder.search import SearchIndex, SearchSettings
+from stepladder.search.rerank import shown
+
+_ARTICLES = re.compile(r"\b(a|an|the)\b")
+_PUNCTUATION = str.maketrans("", "", string.punctuation)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A question of a reading set with all its accepted answers; none: it has no answer in its passage."""
+
+    question: str
+    title: str
+    passage: str
+    answers: tuple[str, ...]
+
+
+def questions_of(path: Path, titles: Callable[[str], bool] = lambda title: True) -> list[Asked]:
+    """The questions of a file in SQuAD's format."""
+    return [
+        Asked(
+            question=" ".join(qa["question"].split()),
+            title=article["title"].replace("_", " "),
+            passage=paragraph["context"],
+            answers=tuple(answer["text"] for answer in qa["answers"]),
+        )
+        for article in json.loads(path.read_text(encoding="utf-8"))["data"]
+        if titles(article["title"])
+        for paragraph in article["paragraphs"]
+        for qa in paragraph["qas"]
+    ]
+
+
+def normalise(text: str) -> list[str]:
+    """Tokens as SQuAD's script makes them: lower case, no punctuation, no articles (Rajpurkar et al. 2018).
+
+    >>> normalise("The Battle, of Hastings!")
+    ['battle', 'of', 'hastings']
+    """
+    return _ARTICLES.sub(" ", text.lower().translate(_PUNCTUATION)).split()
+
+
+def exact_match(answer: str, accepted: Sequence[str]) -> float:
+    """Is the answer one of the accepted, normalised? Without accepted ones only an empty answer is right."""
+    return float(any(normalise(answer) == normalise(a) for a in accepted or ("",)))
+
+
+def squad_f1(answer: str, accepted: Sequence[str]) -> float:
+    """The best multiset token F1 over the accepted answers; without accepted ones only an empty answer is right."""
+    return max(_f1(normalise(answer), normalise(a)) for a in accepted or ("",))
+
+
+def _f1(a: list[str], b: list[str]) -> float:
+    if not a or not b:
+        return float(a == b)
+    return 2 * sum((Counter(a) & Counter(b)).values()) / (len(a) + len(b))
+
+
+def read_alone(reader: PairReader, asked: Sequence[Asked]) -> pd.DataFrame:
+    """One row per question, its own passage given: `score` of the span over no answer, `exact` and `f1` of the span, `answerable`."""
+    readings = reader.read([(a.question, a.passage) for a in asked])
+    rows = []
+    for a, reading in zip(asked, readings, strict=True):
+        span = a.passage[reading.start : reading.end]
+        right = (exact_match(span, a.answers), squad_f1(span, a.answers)) if a.answers else (0.0, 0.0)
+        rows.append((bool(a.answers), reading.score, *right))
+    return pd.DataFrame(rows, columns=["answerable", "score", "exact", "f1"])
+
+
+def at_threshold(read: pd.DataFrame, threshold: float) -> dict[str, float]:
+    """Scores when every span whose score is not above the threshold is withheld; a withheld answer scores 0 where there was one."""
+    said = read["score"] > threshold
+    yes, no = read["answerable"], ~read["answerable"]
+    exact, f1 = (np.where(yes, read[name] * said, ~said).mean() for name in ("exact", "f1"))
+    return {
+        "questions": float(len(read)),
+        "exact, answerable": float((read["exact"] * said)[yes].mean()),
+        "F1, answerable": float((read["f1"] * said)[yes].mean()),
+        "right abstentions": float((~said)[no].mean()) if no.any() else float("nan"),
+        "exact": float(exact),
+        "F1": float(f1),
+    }
+
+
+def best_threshold(read: pd.DataFrame) -> float:
+    """The threshold with the best F1 over all questions; to be found on other questions than those that are scored."""
+    limits = np.unique(np.quantile(read["score"], np.linspace(0, 1, 201)))
+    return float(max(limits, key=lambda limit: at_threshold(read, limit)["F1"]))
+
+
+def read_retrieved(
+    reader: PairReader, encoder: Encoder, asked: Sequence[Asked], k: int = 5, settings: SearchSettings = SearchSettings()
+) -> pd.DataFrame:
+    """One row per question, over all passages of the set: is its passage among the k that were `found`, and does the sentence
+    of the best span hold the answer?"""
+    passages = list(dict.fromkeys((a.title, a.passage) for a in asked))
+    documents = [Document(str(i), title, "", "", "published", "", text) for i, (title, text) in enumerate(passages)]
+    index = SearchIndex(documents, encoder, settings)
+    rows = []
+    for a in asked:
+        found = index.search(a.question, k=k)
+        readings = reader.read([(a.question, shown(p)) for p in found])
+        best = max(range(len(found)), key=lambda i: readings[i].score)
+        text = shown(found[best])
+        holding = [text[s:e] for s, e in sentence_spans(text) if s <= readings[best].start < e] or [""]
+        among = any(documents[int(p.doc_id)].text == a.passage and any(x in p.text for x in a.answers) for p in found)
+        right = any(" ".join(normalise(x)) in " ".join(normalise(holding[0])) for x in a.answers)
+        rows.append((bool(a.answers), readings[best].score, among, right))
+    return pd.DataFrame(rows, columns=["answerable", "score", "found", "sentence holds the answer"])
