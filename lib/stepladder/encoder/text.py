@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
+from collections.abc import Iterable
+
+import numpy as np
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])[\"”')\]]?\s+(?=[\"“'(\[]?[A-Z0-9£€$#>])|\n+")
 
@@ -28,3 +32,14 @@ def sentences(text: str) -> list[str]:
     ['Hi there.', 'It cost £3.95!', 'Why?']
     """
     return [text[start:end] for start, end in sentence_spans(text)]
+
+
+def fingerprints(texts: Iterable[str]) -> np.ndarray:
+    """Sorted 64-bit hashes of the sentences of some texts, letters and digits alone, of at least six words: to see what two sets share."""
+    found = set()
+    for text in texts:
+        for sentence in sentences(text):
+            words = re.findall(r"\w+", sentence.lower())
+            if len(words) >= 6:
+                found.add(int.from_bytes(hashlib.blake2b(" ".join(words).encode("utf-8", "replace"), digest_size=8).digest(), "little"))
+    return np.array(sorted(found), dtype=np.uint64)

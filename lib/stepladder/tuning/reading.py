@@ -32,7 +32,7 @@ class ReadingSettings:
     """How the reader is trained. Dropout is left out: it costs a third of the speed, and two to four epochs do not overfit."""
 
     epochs: float = 3
-    learning_rate: float = 2e-4
+    learning_rate: float = 3e-4
     warmup: float = 0.06
     batch_tokens: int = 4096
     weight_decay: float = 0.01
@@ -46,7 +46,6 @@ def train_reader(
     chatter: Sequence[str],
     folder: Path,
     seed: int = 0,
-    start: PairNetwork | None = None,
     evaluate: Callable[[PairNetwork], None] | None = None,
 ) -> PairNetwork:
     """A trained network; `epochs(i)` gives the rows of epoch i. Checkpoints lie in `folder`, and a second call goes on from the last.
@@ -54,7 +53,7 @@ def train_reader(
     Word vectors stay as published, so that they need not be shipped again. Arithmetic is bf16 where the processor has it.
     """
     torch.manual_seed(seed)
-    network = start or PairNetwork()
+    network = PairNetwork()
     _without_dropout(network)
     network.encoder.embeddings.word_embeddings.weight.requires_grad_(False)
     learned = [p for p in network.parameters() if p.requires_grad]

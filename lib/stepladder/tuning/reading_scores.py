@@ -12,6 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 
 from stepladder.encoder import Encoder, sentence_spans
 from stepladder.encoder.pairs import PairReader
@@ -125,3 +126,24 @@ def read_retrieved(
         right = any(" ".join(normalise(x)) in " ".join(normalise(holding[0])) for x in a.answers)
         rows.append((bool(a.answers), readings[best].score, among, right))
     return pd.DataFrame(rows, columns=["answerable", "score", "found", "sentence holds the answer"])
+
+
+def calibrate(read: pd.DataFrame) -> tuple[float, float]:
+    """(slope, middle) of the logistic curve from score to the probability that the span is right (Platt 1999)."""
+    model = LogisticRegression(C=np.inf).fit(read[["score"]].to_numpy(), _right(read))
+    slope = float(model.coef_[0, 0])
+    return slope, -float(model.intercept_[0]) / slope
+
+
+def reliability(read: pd.DataFrame, slope: float, middle: float, n_bins: int = 10) -> tuple[pd.DataFrame, float]:
+    """(mean confidence and share right of bins of equal size, expected calibration error (Guo et al. 2017))."""
+    confidence = 1 / (1 + np.exp(-slope * (read["score"].to_numpy() - middle)))
+    bins = np.array_split(np.argsort(confidence, kind="stable"), n_bins)
+    rows = [(confidence[some].mean(), _right(read)[some].mean(), len(some)) for some in bins if len(some)]
+    table = pd.DataFrame(rows, columns=["confidence", "right", "questions"])
+    return table, float(((table["confidence"] - table["right"]).abs() * table["questions"]).sum() / len(read))
+
+
+def _right(read: pd.DataFrame) -> np.ndarray:
+    """Is the span the answer, by more than half of its tokens? Never where there is none."""
+    return np.asarray(read["answerable"] & (read["f1"] > 0.5))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import random
-import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -196,31 +195,4 @@ def hard_negatives(rows: Sequence[Row], share: float, seed: int, within_source: 
             if wrong:
                 title, passage = draw.choice(wrong[:4])
                 out.append(replace(row, title=title, passage=passage, span=None, fits=False))
-    return out
-
-
-_NAME = r"[A-Z][\w'-]+(?: (?:of |the |and )?[A-Z][\w'-]+)+|[A-Z][\w'-]{3,}"
-_SPAN = re.compile(rf"{_NAME}|[£$€]?\d[\d,.]*\d(?: ?%| percent| [a-z]+)?|\b\d+ [a-z]+")
-
-
-def cloze(rows: Sequence[Row], n: int, seed: int) -> list[Row]:
-    """Sentences of the passages with a name or quantity taken out, to be found again in the passage (after Lewis et al. 2019)."""
-    draw, out = random.Random(seed), list[Row]()
-    passages = list(dict.fromkeys((r.title, r.passage) for r in rows))
-    draw.shuffle(passages)
-    for title, passage in passages * (1 + n // max(1, len(passages))):
-        spans = [s for s in sentence_spans(passage) if 50 < s[1] - s[0] < 300]
-        if len(out) >= n:
-            break
-        if not spans:
-            continue
-        start, end = draw.choice(spans)
-        found = [m for m in _SPAN.finditer(passage, start, end) if m.start() > start and passage.count(m.group()) == 1]
-        if not found:
-            continue
-        hit = draw.choice(found)
-        asked = "how many" if hit.group()[0].isdigit() else "what"
-        left, right = passage[start : hit.start()].split()[-8:], passage[hit.end() : end].split()[:8]
-        row = Row("cloze", " ".join([*left, asked, *right]).lower(), title, passage, hit.span())
-        out.append(row if draw.random() < 0.75 else replace(row, passage=(passage[:start] + passage[end:]).strip() or passage, span=None))
     return out
