@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from sentence_transformers import SentenceTransformer
 
@@ -280,6 +280,7 @@ def test_an_arithmetic_that_is_asked_for_is_not_measured(tmp_path: Path, monkeyp
 # --- batches
 
 
+@settings(deadline=None)
 @given(st.lists(st.integers(0, 256), max_size=120))
 def test_batches_cover_each_row_once_with_one_width_each(lengths: list[int]) -> None:
     batches = list(batches_by_length(lengths, LENGTHS))

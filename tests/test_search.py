@@ -16,8 +16,13 @@ from hypothesis import strategies as st
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder, count_tokens
-from stepladder.records import Document, Passage
-from stepladder.search import SearchIndex, SearchSettings, chunk, reciprocal_rank_fusion
+from stepladder.encoder.weights import tokenizer
+from stepladder.records import Document, Passage, UserError
+from stepladder.search import Between, Changes, SearchIndex, SearchSettings, chunk, keep_within, reciprocal_rank_fusion
+from stepladder.search import graph as graph_module
+from stepladder.search import index as index_module
+from stepladder.search.fuse import convex_sum
+from stepladder.search.graph import Graph, GraphSettings, nearest_allowed, top
 
 EVERYTHING = -1.0  # a minimum score that drops nothing
 
@@ -26,7 +31,7 @@ class HashEncoder(Encoder):
     """A random but repeatable vector for each text, through the real cache."""
 
     def __init__(self, cache: Cache) -> None:
-        super().__init__(cache)
+        super().__init__(cache, "fp32")
         self.computed: list[str] = []
 
     def _embed(self, texts: list[str]) -> np.ndarray:
@@ -115,6 +120,124 @@ def test_passages_keep_to_their_size_and_small_neighbours_share_one() -> None:
 def test_a_passage_carries_what_its_document_says_of_itself() -> None:
     [passage] = chunk(document("returns", "30 days.", kind="faq", title="Returns"))
     assert (passage.doc_id, passage.title, passage.url, passage.kind) == ("returns", "Returns", "https://x.example/returns", "faq")
+
+
+def offsets(text: str) -> list[tuple[int, int]]:
+    """The span of each token of a text."""
+    found: list[tuple[int, int]] = tokenizer().encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).offsets
+    return found
+
+
+def without_a_passage(text: str, passages: Sequence[Passage]) -> list[str]:
+    """The tokens that lie in no passage."""
+    inside = np.zeros(len(text), dtype=bool)
+    for p in passages:
+        inside[p.start : p.end] = True
+    return [text[start:end] for start, end in offsets(text) if not inside[start:end].all()]
+
+
+FOUR = "One two. Three four. Five six. Seven eight."  # sentences of three tokens
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "overlap", "expected"),
+    [
+        (6, 0, ["One two. Three four.", "Five six. Seven eight."]),
+        (6, 3, ["One two. Three four.", "Three four. Five six.", "Five six. Seven eight."]),
+        (6, 2, ["One two. Three four.", "Five six. Seven eight."]),  # no whole sentence fits what may be shared
+        (9, 3, ["One two. Three four. Five six.", "Five six. Seven eight."]),
+        (12, 6, [FOUR]),
+    ],
+)
+def test_neighbours_share_whole_sentences(max_tokens: int, overlap: int, expected: list[str]) -> None:
+    assert [p.text for p in chunk(document("d", FOUR), max_tokens, overlap)] == expected
+
+
+@pytest.mark.parametrize(("max_tokens", "overlap"), [(5, 4), (20, 7), (120, 60)])
+@pytest.mark.parametrize("text", TEXTS)
+def test_neighbours_share_at_most_the_overlap_and_neither_holds_the_other(text: str, max_tokens: int, overlap: int) -> None:
+    text = text[:1000] + FOUR
+    passages = chunk(document("d", text), max_tokens, overlap)
+    assert all(text[p.start : p.end] == p.text for p in passages)
+    assert max(count_tokens(p.text) for p in passages) <= max_tokens
+    assert all(a.start < b.start and a.end < b.end for a, b in pairwise(passages))
+    assert max((count_tokens(text[b.start : a.end]) for a, b in pairwise(passages)), default=0) <= overlap
+    assert without_a_passage(text, passages) == []
+
+
+@pytest.mark.parametrize(("max_tokens", "overlap"), [(5, 5), (5, 6), (5, -1), (1, 1), (0, 0)])
+@pytest.mark.parametrize("blind", [False, True])
+@pytest.mark.parametrize("text", ["", POLICY])
+def test_an_overlap_of_a_whole_passage_is_an_error(text: str, max_tokens: int, overlap: int, blind: bool) -> None:
+    with pytest.raises(ValueError, match=rf"overlap: found {overlap}, expected 0 or more and less than max_tokens \({max_tokens}\)"):
+        chunk(document("d", text), max_tokens, overlap, blind)
+
+
+@pytest.mark.parametrize(
+    ("max_tokens", "overlap", "expected"),
+    [
+        (2, 0, ["unaff", "ble tents", "are", "ry!"]),
+        (3, 0, ["unaffable", "tents are d", "ry!"]),
+        (3, 1, ["unaffable", "ble tents are", "are dry", "ry!"]),
+        (120, 0, ["unaffable tents are dry!"]),
+    ],
+)
+def test_a_blind_cut_falls_wherever_it_falls(max_tokens: int, overlap: int, expected: list[str]) -> None:
+    assert [p.text for p in chunk(document("d", "unaffable tents are dry!"), max_tokens, overlap, blind=True)] == expected
+
+
+@pytest.mark.parametrize(("max_tokens", "overlap"), [(1, 0), (5, 0), (5, 4), (20, 7)])
+@pytest.mark.parametrize("text", TEXTS)
+def test_blind_passages_hold_every_token_and_none_too_many(text: str, max_tokens: int, overlap: int) -> None:
+    """Tokens of the document: half a word alone may be more tokens than it was inside its word."""
+    text = text[:1000] + FOUR
+    passages = chunk(document("d", text), max_tokens, overlap, blind=True)
+    starts, ends = np.array(offsets(text)).T
+    assert len(passages) > 1 or len(starts) <= max_tokens
+    assert all(text[p.start : p.end] == p.text for p in passages)
+    assert max(((starts >= p.start) & (ends <= p.end)).sum() for p in passages) <= max_tokens
+    assert {((starts >= b.start) & (ends <= a.end)).sum() for a, b in pairwise(passages)} <= {overlap}
+    assert without_a_passage(text, passages) == []
+
+
+@pytest.mark.xfail(strict=True, reason="a document no longer than the overlap has no blind passage")
+@pytest.mark.parametrize(("max_tokens", "overlap"), [(10, 3), (10, 5), (4, 3)])
+def test_a_blind_cut_keeps_a_document_shorter_than_the_overlap(max_tokens: int, overlap: int) -> None:
+    assert [p.text for p in chunk(document("d", "Thirty days."), max_tokens, overlap, blind=True)] == ["Thirty days."]
+
+
+ODD = {
+    "empty": "",
+    "white": " \t\r\n\u00a0",
+    "punctuation": "?! ... --- ### " * 20,
+    "right to left": "\u202eשלום עולם.\u202c مرحبا بالعالم؟ " * 30,
+    "NUL": "a\0b \0\0 c\0. " * 60,
+    "only NUL": "\0\0",
+    "one token": "x" * 100_000,
+    "one token among words": "Before. " + "x" * 100_000 + " After.",
+    "lone surrogate": "Half of a pair: \ud83e stays. " * 30,
+    "combined": "🧗🏽‍♀️ e\u0301 ﷽ " * 40,
+}
+
+
+@pytest.mark.parametrize("text", ODD.values(), ids=ODD)
+@pytest.mark.parametrize("how", [{}, {"overlap": 5}, {"blind": True}], ids=["plain", "overlap", "blind"])
+def test_an_odd_document_is_cut_like_any_other(text: str, how: dict[str, Any]) -> None:
+    passages = chunk(document("d", text), 20, **how)
+    assert all(text[p.start : p.end] == p.text and p.text.strip() for p in passages)
+    assert all(a.start < b.start and a.end < b.end for a, b in pairwise(passages))
+    assert without_a_passage(text, passages) == []
+    assert bool(passages) == bool(text.strip("\0 \t\r\n\u00a0")) or text == "\0\0"
+
+
+def test_two_megabytes_are_cut_like_a_page() -> None:
+    page = "Goods may come back within thirty days of the day they were bought.\n\n"
+    text = page * 30_000
+    passages = chunk(document("d", text), 120)
+    assert len(text) > 2_000_000
+    assert {p.text for p in passages} == {(page * 9).rstrip(), (page * 3).rstrip()}
+    assert all(text[p.start : p.end] == p.text for p in passages)
+    assert sum(p.text.count("Goods") for p in passages) == 30_000
 
 
 # --- exact, approximate, lexical, fused

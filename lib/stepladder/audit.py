@@ -18,6 +18,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from stepladder import comparison
 from stepladder.dataset import SPLITS, Dataset
 from stepladder.encoder import MAX_TOKENS, Encoder, count_tokens
+from stepladder.encoder.pairs import SOURCES
+from stepladder.encoder.text import fingerprints
 from stepladder.records import Case
 
 CONTAINMENT = 0.6
@@ -29,6 +31,7 @@ LEAST_LETTERS = 20  # a shorter text names no language
 DISCORDANT = 0.2
 FRESH_DAYS = {"daily": 30, "weekly": 365, "monthly": 730}
 _BLOCK = 500
+SHARED_SENTENCES = 2  # fewer may be chance: "Please contact us if you have any questions."
 
 
 def balance(folder: Dataset) -> pd.DataFrame:
@@ -278,3 +281,16 @@ def _date(text: str) -> date | None:
         return date.fromisoformat(text[:10])
     except ValueError:
         return None
+
+
+def seen_by_reader(folder: Dataset) -> pd.DataFrame:
+    """Documents and cases of which the embedded reader has been trained on two sentences or more: it would read those too well."""
+    known = np.load(SOURCES)
+    rows = []
+    texts = [("document", d.doc_id, d.text) for d in folder.documents] + [("case", c.case_id, c.text) for c in folder.all_cases]
+    for what, name, text in texts:
+        own = fingerprints([text])
+        shared = int(np.isin(own, known).sum())
+        if shared >= SHARED_SENTENCES:
+            rows.append({"what": what, "id": name, "shared sentences": shared, "of": len(own)})
+    return pd.DataFrame(rows, columns=["what", "id", "shared sentences", "of"])

@@ -10,7 +10,7 @@ from typing import Any
 
 import click
 
-from stepladder import dataset, labels, readme
+from stepladder import audit, dataset, labels, readme
 from stepladder.batch import Options, run
 from stepladder.cli_import import import_command
 from stepladder.guard import guarded, whole
@@ -69,10 +69,21 @@ def report(
 @main.command()
 @click.argument("folder", type=click.Path(path_type=Path))
 def validate(folder: Path) -> None:
-    """Print every problem of a dataset folder with file, line and field; silent where there is none."""
+    """Print every problem of a dataset folder with file, line and field; silent where there is none.
+
+    A warning, and no problem: texts that the embedded reader was trained on, which would flatter its figures.
+    """
 
     def work() -> None:
-        labels.second_labels(dataset.load(folder))
+        loaded = dataset.load(folder)
+        labels.second_labels(loaded)
+        seen = audit.seen_by_reader(loaded)
+        if len(seen):
+            click.echo(
+                f"warning: the embedded reader was trained on sentences of {len(seen)} of these texts, {seen['what'].iloc[0]} "
+                f"{seen['id'].iloc[0]!r} the first of them; its figures here are too good to be compared",
+                err=True,
+            )
 
     guarded(work, KEPT)
 
@@ -112,6 +123,23 @@ def label(folder: Path, n_cases: int, split: str, seed: int, sheet: Path, back: 
 def render_command(folder: Path) -> None:
     """Write report.html and report.md of a run again."""
     guarded(lambda: click.echo(str(render(folder))), KEPT)
+
+
+@main.command(name="reader")
+@click.argument("datasets", type=click.Path(path_type=Path))
+def reader_command(datasets: Path) -> None:
+    """Score the embedded reader on public questions that it was not trained on.
+
+    DATASETS holds squad2_dev_half/dev-v2.0.json and policyqa/test.json (notebooks/appendix/README.md).
+    """
+
+    def work() -> None:
+        from stepladder.tuning.reading_scores import held_out_scores  # torch
+
+        for line in held_out_scores(datasets):
+            click.echo(line)
+
+    guarded(work, KEPT)
 
 
 @main.command(name="readme")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import struct
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,7 @@ from stepladder.encoder.vectors import Arithmetic, batches_by_length, clean, fas
 from stepladder.encoder.weights import DIMENSIONS, WeightsError, load_network, tokenizer
 
 WEIGHTS = Path(__file__).parent / "reader.safetensors"
+SOURCES = Path(__file__).parent / "reader_sources.npy"  # fingerprints of what the reader was trained on
 
 MAX_PAIR_TOKENS = 256  # [CLS] question [SEP] passage [SEP]
 MAX_QUESTION_TOKENS = 96
@@ -80,11 +82,14 @@ class PairNetwork(torch.nn.Module):
 
     def forward(self, ids: torch.Tensor, types: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
         """(span logits (batch, tokens, 2), pair logits (batch,)); tokens that cannot be an answer are minus infinity."""
-        out = self.encoder(input_ids=ids, token_type_ids=types, attention_mask=mask)
-        spans = self.span(out.last_hidden_state).float()
+        return self.heads(self.encoder(input_ids=ids, token_type_ids=types, attention_mask=mask).last_hidden_state, types, mask)
+
+    def heads(self, hidden: torch.Tensor, types: torch.Tensor, mask: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """What `forward` returns, from the last layer (batch, tokens, 384)."""
         possible = (types == 1) & (mask == 1)
         possible[:, 0] = True
-        return spans.masked_fill(~possible.unsqueeze(-1), -1e4), self.pair(out.pooler_output).float()[:, 0]
+        spans = self.span(hidden).float().masked_fill(~possible.unsqueeze(-1), -1e4)
+        return spans, self.pair(self.encoder.pooler(hidden)).float()[:, 0]
 
 
 def padded(some: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
@@ -114,13 +119,35 @@ class Reading:
 
 
 class PairReader:
-    """The trained network behind the cache: question and passage to a Reading, batched by length."""
+    """The trained network behind the cache: question and passage to a Reading, batched by length.
 
-    def __init__(self, cache: Cache, weights: Path = WEIGHTS, arithmetic: Arithmetic | None = None) -> None:
+    `changes` are weights that tuning has put in the place of the shipped ones; `key` names them in the cache.
+    """
+
+    def __init__(
+        self,
+        cache: Cache,
+        weights: Path = WEIGHTS,
+        arithmetic: Arithmetic | None = None,
+        changes: Mapping[str, torch.Tensor] | None = None,
+        key: str = "",
+    ) -> None:
         self.cache = cache
         self.arithmetic: Arithmetic = arithmetic or fastest_arithmetic(cache)
         self.weights = weights
-        self.name = f"reader/{_checksum(weights)[:12]}/{self.arithmetic}"
+        self.name = f"reader/{_checksum(weights)[:12]}/{self.arithmetic}/{key}"
+        self._changes = changes
+        self._network: PairNetwork | None = None
+
+    @property
+    def network(self) -> PairNetwork:
+        """The network, loaded when it is first needed."""
+        if self._network is None:
+            self._network = trained_network(self.weights, self.arithmetic)
+            if self._changes:
+                self._network = copy.deepcopy(self._network)
+                self._network.load_state_dict(dict(self._changes), strict=False)
+        return self._network
 
     def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
         """The reading of each (question, passage); every distinct pair is computed once."""
@@ -136,7 +163,7 @@ class PairReader:
         return [Reading(*_ROW.unpack(known[key])) for key in keys]
 
     def _read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
-        network = trained_network(self.weights, self.arithmetic)
+        network = self.network
         cut = [(row, window) for row, pair in enumerate(pairs) for window in windows(clean(pair[0]), legible(pair[1]))]
         best: dict[int, Reading] = {}
         for batch in batches_by_length([len(window.ids) for _, window in cut], LENGTHS):

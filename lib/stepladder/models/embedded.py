@@ -1,14 +1,12 @@
 """The embedded model: a sentence encoder that chooses, points and abstains. It cannot write prose.
 
 It fills a schema field by field. Enum values are chosen by similarity to their descriptions and to given examples;
-identifiers, numbers and durations are read out of the message; the answer is the best-supported sentence of the
-evidence, or null.
+identifiers, numbers and durations are read out of the message; the answer is read in the evidence by a trained head, or null.
 """
 
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -16,8 +14,10 @@ from typing import Any
 import numpy as np
 
 from stepladder.encoder import Encoder, sentences
+from stepladder.encoder.pairs import PairReader
+from stepladder.models.evidence import find_answer, questions
 from stepladder.models.spans import candidate_spans, window
-from stepladder.records import Completion, Example, Output, Passage, Prompt
+from stepladder.records import Completion, Example, Output, Prompt
 
 TEMPERATURE = 0.05
 DESCRIPTION_COUNT = 3  # a value's description weighs as much as this many examples
@@ -27,23 +27,7 @@ SEVERAL_WITHIN = 0.05
 SPAN_MIN_SCORE = 0.2
 PATTERN_MIN_SCORE = 0.1  # a pattern already tells an identifier from other words
 SPAN_CUE = 0.1  # for each word of the field's name beside a span
-READING = (0.4, 0.3, 0.4)  # sentence to question, sentence to message, passage to message
-SUPPORT_MIDDLE, SUPPORT_SLOPE = 0.4, 10.0
-SAME_QUESTION = 0.3  # how much nearer than a passage an example must be for its answer to be repeated
-
-_WHO = r"(?:i|you|we|it|they|he|she|the|this|that|these|those|there|my|your|our|any|anyone|someone)\b"
-_DO = r"(?:is|are|was|do|does|did|can|could|may|might|will|would|should|shall|have|has|am)"
-_AFTER = r"\b(?:and|but|so|also|or|oh|then|now|thing|ps)\s+"
-_QUESTION = re.compile(
-    rf"\?|(?:^|[,:;(–—-]\s*|{_AFTER}){_DO}\s+{_WHO}"
-    rf"|\b(?:wh(?:at|en|ere|ich|y|o)|how)\s+(?:[\w-]+\s+){{0,2}}{_DO}\s+{_WHO}"
-    rf"|(?:^|[:;(]\s*|{_AFTER})(?:wh(?:ich|ose|y|ether|o)\b|how\s+(?:much|many|long|often|far|big|small|heavy)\b"
-    r"|what(?:'s)?\s+(?:about|if|is|are|\w+\s+(?:is|are)))"
-    r"|\b(?:wonder\w*|curious|tell\s+me|let\s+me\s+know|remind\s+me|(?:like|need|wants?)\s+to\s+know|(?:no|any)\s+idea|quote)\b"
-    r"|\b(?:know|ask(?:s|ed)?|sure|idea)\s+(?:\w+\s+)?(?:if|whether|how|what|when|where|which|who)\b",
-    re.IGNORECASE,
-)
-_AGENT_TURN = re.compile(r"^Agent: .*?(?=^Customer: |\Z)", re.MULTILINE | re.DOTALL)
+SAME_MIDDLE, SAME_SLOPE = 0.7, 10.0  # how near an example must be for its answer to be repeated
 
 
 class EmbeddedModel:
@@ -52,8 +36,9 @@ class EmbeddedModel:
     name = "embedded"
     workers = 1
 
-    def __init__(self, encoder: Encoder | None = None) -> None:
+    def __init__(self, encoder: Encoder | None = None, reader: PairReader | None = None) -> None:
         self.encoder = encoder or Encoder()
+        self.reader = reader or PairReader(self.encoder.cache)
         self._seen: tuple[Prompt, np.ndarray, np.ndarray] | None = None  # the fields of one prompt share its vectors
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -127,46 +112,28 @@ class EmbeddedModel:
         return self.encoder.encode(right).mean(axis=0) - self.encoder.encode(wrong).mean(axis=0) if wrong and right else 0.0
 
     def read(self, prompt: Prompt) -> tuple[str | None, list[str]]:
-        """(the sentence that best supports an answer, its document), or (None, []) below the threshold.
+        """(the sentence that holds the answer, its document), or (None, []) below the threshold.
 
         A message that asks nothing gets no answer.
         """
-        text, doc_id, support = self.best_sentence(prompt, questions(prompt.message))
-        if text is None or support < prompt.abstain_below:
+        text, doc_id, sure = self.best_answer(prompt, questions(prompt.message))
+        if text is None or sure < prompt.abstain_below:
             return None, []
         return text, [doc_id] if doc_id else []
 
-    def best_sentence(self, prompt: Prompt, asked: Sequence[str]) -> tuple[str | None, str, float]:
-        """(sentence, doc_id, support in 0..1) of the best evidence: passages, company text, answers of the examples."""
-        candidates = _evidence(prompt)
-        if not asked or not candidates:
-            return None, "", 0.0
-        support = self.support(prompt.message, asked, candidates)
-        answered = [e for e in prompt.examples if e.output.get("answer")]
+    def best_answer(self, prompt: Prompt, asked: Sequence[str]) -> tuple[str | None, str, float]:
+        """(answer, doc_id, confidence in 0..1): what is read in the passages and the company text, or an example's answer."""
+        best: tuple[str | None, str, float] = (None, "", 0.0)
+        if found := find_answer(self.reader, self.encoder, asked, prompt.passages or (), prompt.brief):
+            best = found.sentence, found.doc_id, found.confidence
+        answered = [e for e in prompt.examples if e.output.get("answer")] if asked else []
         if answered:
             same = self.encoder.encode([e.text for e in answered]) @ self.encoder.encode([prompt.message])[0]
-            support = np.concatenate([support, _logistic(same - SAME_QUESTION)])
-            candidates += [(e.output["answer"], None, (e.output.get("sources") or [""])[0]) for e in answered]
-        best = int(np.argmax(support))
-        text, _, doc_id = candidates[best]
-        return text, doc_id, float(support[best])
-
-    def support(self, message: str, asked: Sequence[str], candidates: Sequence[tuple[str, Passage | None, str]]) -> np.ndarray:
-        """How well each candidate supports an answer, (n,) in 0..1: it is near a question, and its passage is near the message.
-
-        The logistic scale is Platt's (1999): one half is where answering is as likely to be right as abstaining.
-        """
-        whole = self.encoder.encode([message])[0]
-        plain = self.encoder.encode([text for text, _, _ in candidates])
-        titled = self.encoder.encode([f"{p.title}: {text}" if p else text for text, p, _ in candidates])
-        passages = self.encoder.encode([f"{p.title}: {p.text}" if p else "" for _, p, _ in candidates])
-        near_passage = np.where([p is not None for _, p, _ in candidates], passages @ whole, 0.0)
-        near_question = (plain @ self.question_vectors(asked).T).max(axis=1)
-        return _logistic(READING[0] * near_question + READING[1] * (titled @ whole) + READING[2] * near_passage)
-
-    def question_vectors(self, asked: Sequence[str]) -> np.ndarray:
-        """Vectors of the questions, (n, 384)."""
-        return self.encoder.encode(asked)
+            nearest = answered[int(np.argmax(same))]
+            sure = float(1 / (1 + np.exp(-SAME_SLOPE * (same.max() - SAME_MIDDLE))))
+            if sure > best[2]:
+                best = nearest.output["answer"], (nearest.output.get("sources") or [""])[0], sure
+        return best
 
     def _centred(self, prompt: Prompt) -> tuple[np.ndarray, np.ndarray]:
         """(message, examples) less what messages have in common; the message leans towards what its passages are about."""
@@ -193,29 +160,9 @@ class EmbeddedModel:
         return [_unit(whole + _unit(mean)) for whole, mean in zip(vectors, means, strict=False)]
 
 
-def questions(message: str) -> list[str]:
-    """The sentences of a message that ask something; in a conversation, those of the customer.
-
-    >>> questions("Parcel came today. Really nice! Do you sell spare poles")
-    ['Do you sell spare poles']
-    """
-    return [s for s in sentences(_AGENT_TURN.sub("", message)) if _QUESTION.search(s)]
-
-
 @lru_cache(maxsize=4096)
 def _asks(message: str) -> bool:
     return bool(questions(message))
-
-
-def _evidence(prompt: Prompt) -> list[tuple[str, Passage | None, str]]:
-    """(sentence, passage, doc_id) of all that may be quoted."""
-    found: list[tuple[str, Passage | None, str]] = [(s, p, p.doc_id) for p in prompt.passages or () for s in passage_sentences(p)]
-    return found + [(s.lstrip("- "), None, "") for s in sentences(prompt.brief) if not s.startswith("#")]
-
-
-def passage_sentences(passage: Passage) -> list[str]:
-    """The sentences of a passage that could be an answer: no headings."""
-    return [s.lstrip("- ") for s in sentences(passage.text) if not s.startswith("#")]
 
 
 def _signs(message: str, schema: dict[str, Any]) -> list[bool]:
@@ -258,10 +205,6 @@ def _stems(name: str) -> list[str]:
 def _unit(x: np.ndarray) -> np.ndarray:
     lengths: np.ndarray = np.linalg.norm(x, axis=-1, keepdims=True)
     return np.asarray(x / np.maximum(lengths, 1e-9))
-
-
-def _logistic(score: np.ndarray) -> np.ndarray:
-    return np.asarray(1 / (1 + np.exp(-SUPPORT_SLOPE * (score - SUPPORT_MIDDLE))))
 
 
 def _softmax(x: np.ndarray) -> np.ndarray:

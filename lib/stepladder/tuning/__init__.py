@@ -2,7 +2,7 @@
 
 LoRA (Hu et al. 2021) on the upper layers of the encoder, with a head for each behaviour field; a pointer for each field
 that is read out of the message; an FAQ head that can repeat the answers that train taught; and a reading head that learns
-from the quotes which sentence answers which question. Tuned with passages, the heads see those too, gold ones and
+from the quotes where an answer stands. Tuned with passages, the heads see those too, gold ones and
 distractors together (RAFT, Zhang et al. 2024).
 """
 

@@ -16,15 +16,18 @@ import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
 
-from stepladder.cache import Cache, content_hash
+from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder import SHA256, Encoder
-from stepladder.models.embedded import EmbeddedModel, questions
+from stepladder.encoder.pairs import PairReader
+from stepladder.models.embedded import EmbeddedModel
+from stepladder.models.evidence import questions
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Case, Gold, Output, Passage, Prompt, UserError
 from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
+from stepladder.tuning.reading_head import Lesson, tune_reader
 from stepladder.tuning.train import TuningSettings, passage_vectors, plan_heads, train, training_rows
 
-VERSION = 5  # part of the cache key: raise it when training changes
+VERSION = 6  # part of the cache key: raise it when training changes
 
 
 def train_or_load(
@@ -46,12 +49,17 @@ def train_or_load(
         raise UserError("no labelled train cases; expected at least one case of split train with a row in gold.jsonl")
     cache = cache or Cache()
     rows = training_rows(cases, gold, passages)
-    seen = [[r.message, r.output, r.quotes, None if r.passages is None else [p.text for p in r.passages]] for r in rows]
-    key = content_hash(VERSION, SHA256, seen, schema, asdict(settings), seed)
+    seen = [[r.message, r.output, r.quotes, r.answers, None if r.passages is None else [p.text for p in r.passages]] for r in rows]
+    key = content_hash(VERSION, SHA256, PairReader(cache).name, seen, schema, asdict(settings), seed)
     if not (cache.folder / "tuned" / key).exists():
         plan = plan_heads(schema, rows, passages is not None)
         network = train(plan, rows, schema, settings, seed, Encoder(cache))
-        _save(network, settings, cache.folder / "tuned" / key)
+        reader: dict[str, torch.Tensor] = {}
+        if plan.passages:
+            with Stopwatch() as watch:
+                reader = tune_reader(PairReader(cache), [Lesson(r.message, r.passages or (), r.quotes, r.answers) for r in rows], seed)
+            plan.seconds += watch.seconds
+        _save(network, reader, settings, cache.folder / "tuned" / key)
     return load(key, cache)
 
 
@@ -64,15 +72,17 @@ def load(key: str, cache: Cache) -> TunedModel:
     settings = TuningSettings(**stored["settings"])
     network = TunedNetwork(Plan(**stored["plan"]), settings.rank, settings.tuned_layers, settings.dropout)
     network.load_state_dict(load_file(folder / "tuned.safetensors"), strict=False)
-    return TunedModel(network.eval(), key, cache)
+    reader = PairReader(cache, changes=load_file(folder / "reader.safetensors"), key=key)
+    return TunedModel(network.eval(), key, cache, reader)
 
 
-def _save(network: TunedNetwork, settings: TuningSettings, folder: Path) -> None:
+def _save(network: TunedNetwork, reader: Mapping[str, torch.Tensor], settings: TuningSettings, folder: Path) -> None:
     """Weights as safetensors, the rest as JSON; the folder appears whole or not at all."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     staging = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".making-"))
     try:
         save_file(network.learned(), staging / "tuned.safetensors")
+        save_file(dict(reader), staging / "reader.safetensors")
         (staging / "tuned.json").write_text(json.dumps({"plan": asdict(network.plan), "settings": asdict(settings)}), encoding="utf-8")
         with contextlib.suppress(OSError):  # another process has just made the same model
             os.rename(staging, folder)
@@ -89,8 +99,8 @@ class TunedModel(EmbeddedModel):
     name = "embedded-tuned"
     plan: Plan
 
-    def __init__(self, network: TunedNetwork, key: str, cache: Cache) -> None:
-        super().__init__(Encoder(cache))
+    def __init__(self, network: TunedNetwork, key: str, cache: Cache, reader: PairReader | None = None) -> None:
+        super().__init__(Encoder(cache), reader)
         self.network = network
         self.plan = network.plan
         self.key = key
@@ -135,8 +145,8 @@ class TunedModel(EmbeddedModel):
             text, confidence = self._repeat(prompt.message)
             doc_id = ""
         else:
-            text, doc_id, support = self.best_sentence(prompt, questions(prompt.message) or [prompt.message])
-            confidence = (support + answerable) / 2
+            text, doc_id, sure = self.best_answer(prompt, questions(prompt.message) or [prompt.message])
+            confidence = (sure + answerable) / 2
         if text is None or confidence < prompt.abstain_below:
             return None, []
         return text, [doc_id] if doc_id else []
@@ -150,8 +160,3 @@ class TunedModel(EmbeddedModel):
         near = self._known @ self._reading_vectors([message])[0]
         best = int(np.argmax(near))
         return self.plan.answers[best][1], float(near[best])
-
-    def question_vectors(self, asked: Sequence[str]) -> np.ndarray:
-        """Questions as the tuned reading head sees them, (n, 384)."""
-        with torch.inference_mode():
-            return np.asarray(self.network.question(torch.from_numpy(super().question_vectors(asked))).numpy())

@@ -1,4 +1,4 @@
-"""The tuned network: MiniLM under LoRA, a head per behaviour field, pointers for spans, a reading head.
+"""The tuned network: MiniLM under LoRA, a head per behaviour field, pointers for spans.
 
 Only the upper layers learn; what the lower ones make of a text is computed once and kept, which makes an
 epoch three times as fast. Heads see the mean of the last layer and of the last frozen one, because mood and haste live
@@ -18,7 +18,6 @@ from stepladder.cache import Cache, Stopwatch
 from stepladder.encoder import DIMENSIONS, load_network, mean_pool
 
 MAX_MESSAGE_TOKENS = 160
-READING_RANK = 32
 MAX_KEPT = 4000  # messages whose frozen states one process keeps, some 0.1 MB each
 
 
@@ -36,7 +35,7 @@ class Plan:
 
 
 class TunedNetwork(torch.nn.Module):
-    """Encoder with LoRA in its upper layers and heads; pointers and a reading head on the untuned encoder's vectors."""
+    """Encoder with LoRA in its upper layers and heads; pointers on the untuned encoder's vectors."""
 
     centre: torch.Tensor
     spread: torch.Tensor
@@ -61,9 +60,6 @@ class TunedNetwork(torch.nn.Module):
         self.dropout = torch.nn.Dropout(dropout)
         self.heads = torch.nn.ModuleDict({name: torch.nn.Linear(3 * DIMENSIONS, size) for name, size in sizes.items()})
         self.pointers = torch.nn.ModuleDict({name: torch.nn.Linear(DIMENSIONS, 1) for name in plan.spans})
-        down, up = torch.nn.Linear(DIMENSIONS, READING_RANK, bias=False), torch.nn.Linear(READING_RANK, DIMENSIONS, bias=False)
-        torch.nn.init.zeros_(up.weight)  # untrained, the reading head changes nothing
-        self.reading = torch.nn.Sequential(down, up)
         self.register_buffer("centre", torch.zeros(2 * DIMENSIONS))
         self.register_buffer("spread", torch.ones(2 * DIMENSIONS))
 
@@ -100,10 +96,6 @@ class TunedNetwork(torch.nn.Module):
         message = (features - self.centre) / self.spread
         seen = self.dropout(torch.cat([message, passages / self.spread[:DIMENSIONS]], dim=-1))
         return {name: head(seen) for name, head in self.heads.items()}
-
-    def question(self, vectors: torch.Tensor) -> torch.Tensor:
-        """Question vectors (n, 384) moved towards the sentences that train showed to answer such questions."""
-        return torch.nn.functional.normalize(vectors + self.reading(vectors), dim=-1)
 
     def learned(self) -> dict[str, torch.Tensor]:
         """What tuning has changed: the adapters, the heads, the scale of the features."""

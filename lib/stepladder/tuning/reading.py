@@ -163,10 +163,14 @@ def _items(row: Row, draw: random.Random) -> list[Item]:
 
 
 def _loss(network: PairNetwork, batch: Sequence[Item]) -> torch.Tensor:
-    """Cross-entropy of the first and last token, and of the pair head where somebody said."""
     network.train()
     with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
         spans, pair = network(*padded([window for window, _, _ in batch]))
+    return loss_of(spans, pair, batch)
+
+
+def loss_of(spans: torch.Tensor, pair: torch.Tensor, batch: Sequence[Item]) -> torch.Tensor:
+    """Cross-entropy of the first and last token, and of the pair head where somebody said; rows that fill the shape are left out."""
     spans, pair = spans[: len(batch)], pair[: len(batch)]
     gold = torch.tensor([span for _, span, _ in batch])
     loss = (functional.cross_entropy(spans[:, :, 0], gold[:, 0]) + functional.cross_entropy(spans[:, :, 1], gold[:, 1])) / 2

@@ -14,11 +14,13 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from stepladder.cache import Cache
 from stepladder.encoder import Encoder, sentence_spans
-from stepladder.encoder.pairs import PairReader
-from stepladder.records import Document
+from stepladder.encoder.pairs import WEIGHTS, PairReader
+from stepladder.records import Document, UserError
 from stepladder.search import SearchIndex, SearchSettings
 from stepladder.search.rerank import shown
+from stepladder.tuning.reading_sets import SQUAD_HELD_OUT
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -147,3 +149,21 @@ def reliability(read: pd.DataFrame, slope: float, middle: float, n_bins: int = 1
 def _right(read: pd.DataFrame) -> np.ndarray:
     """Is the span the answer, by more than half of its tokens? Never where there is none."""
     return np.asarray(read["answerable"] & (read["f1"] > 0.5))
+
+
+def held_out_scores(public: Path) -> list[str]:
+    """The scores of the shipped reader as lines of text. Raises UserError where a set is missing."""
+    squad, policies = public / "squad2_dev_half" / "dev-v2.0.json", public / "policyqa" / "test.json"
+    for path in (squad, policies):
+        if not path.is_file():
+            raise UserError(f"found no {path}, expected the sets that notebooks/appendix/README.md names")
+    card = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
+    cache = Cache()
+    reader, held_out = PairReader(cache), questions_of(squad, lambda title: title in SQUAD_HELD_OUT)
+    lines = [f"{reader.name}, abstaining below {card['threshold']:.2f}"]
+    for name, asked in {"SQuAD, four held-out articles": held_out, "PolicyQA test": questions_of(policies)}.items():
+        scores = at_threshold(read_alone(reader, asked), card["threshold"])
+        lines.append(f"{name}: " + ", ".join(f"{what} {value:,.3f}".removesuffix(".000") for what, value in scores.items()))
+    retrieved = read_retrieved(reader, Encoder(cache), held_out)
+    right = retrieved.loc[retrieved["answerable"], "sentence holds the answer"].mean()
+    return [*lines, f"Searching all paragraphs of the four articles, the sentence holds the answer for {right:.3f} of the answerable"]

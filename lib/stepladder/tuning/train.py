@@ -13,15 +13,12 @@ from torch.nn import functional
 from tqdm import tqdm
 
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.models.embedded import passage_sentences, questions
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Case, Gold, Output, Passage
 from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
 
-READING_STEPS = 150
 POINTER_STEPS = 300
 START_SCALE = 10.0  # of 0, 10 and 30 the best on dev with 10, 30 and 100 examples
-NEARNESS_SCALE = 20.0  # a cosine to a logit, as all-MiniLM-L6-v2 was trained
 
 
 @dataclass(frozen=True)
@@ -50,8 +47,12 @@ class Row:
     message: str
     passages: tuple[Passage, ...] | None
     output: Output
-    answer: str | None
+    answers: tuple[str, ...]
     quotes: tuple[str, ...]
+
+    @property
+    def answer(self) -> str | None:
+        return self.answers[0] if self.answers else None
 
 
 def training_rows(cases: Sequence[Case], gold: Mapping[str, Gold], passages: Mapping[str, Sequence[Passage]] | None) -> list[Row]:
@@ -62,7 +63,7 @@ def training_rows(cases: Sequence[Case], gold: Mapping[str, Gold], passages: Map
         accepted = truth.output.get("answer")
         quotes = tuple(e.quote for item in truth.evidence[:1] for e in item if e.quote) if accepted else ()
         given = None if passages is None else tuple(passages[case.case_id])
-        rows.append(Row(case.text, given, truth.output, accepted[0] if accepted else None, quotes))
+        rows.append(Row(case.text, given, truth.output, tuple(accepted or ()), quotes))
     return rows
 
 
@@ -85,7 +86,7 @@ def plan_heads(schema: dict[str, Any], rows: Sequence[Row], with_passages: bool)
 
 
 def train(plan: Plan, rows: Sequence[Row], schema: dict[str, Any], settings: TuningSettings, seed: int, encoder: Encoder) -> TunedNetwork:
-    """Heads and adapters together; then the pointers, and the reading head where passages are given.
+    """Heads and adapters together; then the pointers.
 
     `plan.seconds` is what this took, with what the frozen layers had taken in this process before.
     """
@@ -114,8 +115,6 @@ def train(plan: Plan, rows: Sequence[Row], schema: dict[str, Any], settings: Tun
         optimizer.step()
         schedule.step()
     _train_pointers(network, rows, schema, encoder)
-    if plan.passages:
-        _train_reading(network, rows, encoder)
     plan.seconds = time.perf_counter() - started + saved
     return network.eval()
 
@@ -205,26 +204,3 @@ def _train_pointers(network: TunedNetwork, rows: Sequence[Row], schema: dict[str
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
-
-
-def _train_reading(network: TunedNetwork, rows: Sequence[Row], encoder: Encoder) -> None:
-    """Contrastive (InfoNCE) on sentence vectors: the sentence with the quote against all others of the row's passages."""
-    tasks = []
-    for row in rows:
-        texts = [s for p in row.passages or () for s in passage_sentences(p)]
-        right = [i for i, s in enumerate(texts) if any(" ".join(q.split()) in " ".join(s.split()) for q in row.quotes)]
-        if right and len(texts) > 1:
-            asked = questions(row.message) or [row.message]
-            tasks.append((torch.from_numpy(encoder.encode(asked)), torch.from_numpy(encoder.encode(texts)), right[0]))
-    if not tasks:
-        return
-    optimizer = torch.optim.AdamW(network.reading.parameters(), lr=1e-3, weight_decay=0.1)
-    for _ in range(READING_STEPS):
-        losses = [
-            functional.cross_entropy(NEARNESS_SCALE * (network.question(asked) @ texts.T).max(dim=0).values[None], torch.tensor([right]))
-            for asked, texts, right in tasks
-        ]
-        loss = torch.stack(losses).mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()

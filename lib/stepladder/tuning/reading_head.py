@@ -1,0 +1,129 @@
+"""The embedded reader tuned on train's own messages, passages and quotes."""
+
+from __future__ import annotations
+
+import copy
+import random
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+
+from stepladder.encoder.pairs import LENGTHS, PairNetwork, PairReader, padded, windows
+from stepladder.encoder.vectors import batches_by_length
+from stepladder.models.evidence import questions
+from stepladder.records import Passage
+from stepladder.tuning.reading import Item, loss_of
+
+TUNED_LAYERS = 1
+EPOCHS = 3
+LEARNING_RATE = 2e-4
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """A message with passages, the quotes that answer it and the accepted wordings; no wordings: the right answer is none."""
+
+    message: str
+    passages: tuple[Passage, ...]
+    quotes: tuple[str, ...]
+    answers: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """An item with what the frozen layers make of it, (tokens, 384)."""
+
+    item: Item
+    hidden: torch.Tensor
+
+
+def tune_reader(base: PairReader, lessons: Sequence[Lesson], seed: int) -> dict[str, torch.Tensor]:
+    """Weights to put in the place of the reader's: its last layer and its heads, trained on the lessons.
+
+    What stands below is computed once. Passages beside the one with the quote teach what no answer looks like (RAFT, Zhang et
+    al. 2024). No lessons, no changes.
+    """
+    torch.manual_seed(seed)
+    items = [item for lesson in lessons for item in _items(lesson)]
+    if not any(span != (0, 0) for _, span, _ in items):
+        return {}
+    network = copy.deepcopy(base.network).float()
+    layers = network.encoder.encoder.layer
+    top = layers[len(layers) - TUNED_LAYERS :]
+    seen = _frozen(network, items)
+    learned = [*top.parameters(), *network.encoder.pooler.parameters(), *network.span.parameters(), *network.pair.parameters()]
+    batches = _epochs(seen, seed)
+    optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, weight_decay=0.01)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, LEARNING_RATE, total_steps=len(batches) + 1, pct_start=0.1, cycle_momentum=False
+    )
+    for batch in batches:
+        _, types, mask = padded([s.item[0] for s in batch])
+        hidden = torch.zeros(*mask.shape, batch[0].hidden.shape[1])
+        for row, s in enumerate(batch):
+            hidden[row, : len(s.hidden)] = s.hidden
+        for layer in top:
+            hidden = layer(hidden, mask[:, None, None, :].bool())
+        loss = loss_of(*network.heads(hidden, types, mask), [s.item for s in batch])
+        optimizer.zero_grad()
+        loss.backward()
+        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        optimizer.step()
+        schedule.step()
+    names = tuple(f"encoder.encoder.layer.{i}." for i in range(len(layers) - TUNED_LAYERS, len(layers)))
+    names += ("encoder.pooler.", "span.", "pair.")
+    return {n: p.detach().clone() for n, p in network.named_parameters() if n.startswith(names)}
+
+
+def _items(lesson: Lesson) -> list[Item]:
+    """The windows of each passage with where the answer stands; a passage with the quote but not the wording teaches the quote."""
+    asked = " ".join(questions(lesson.message)) or lesson.message
+    items: list[Item] = []
+    for passage in lesson.passages:
+        text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+        span = _span(text, lesson) if lesson.answers else None
+        for window in windows(asked, text):
+            found = window.token_span(*span) if span else None
+            items.append((window, found or (0, 0), float(found is not None)))
+    return items
+
+
+def _span(text: str, lesson: Lesson) -> tuple[int, int] | None:
+    for quote in lesson.quotes:
+        start = text.find(quote)
+        if start < 0:
+            continue
+        for answer in lesson.answers:
+            inside = quote.lower().find(answer.lower())
+            if inside >= 0:
+                return start + inside, start + inside + len(answer)
+        return start, start + len(quote)
+    return None
+
+
+@torch.no_grad()
+def _frozen(network: PairNetwork, items: Sequence[Item]) -> list[_Seen]:
+    out: list[_Seen | None] = [None] * len(items)
+    kept = network.encoder.encoder.layer
+    network.encoder.encoder.layer = kept[: len(kept) - TUNED_LAYERS]
+    try:
+        for batch in batches_by_length([len(window.ids) for window, _, _ in items], LENGTHS):
+            ids, types, mask = padded([items[i][0] for i in batch])
+            hidden = network.encoder(input_ids=ids, token_type_ids=types, attention_mask=mask).last_hidden_state
+            for row, i in enumerate(batch):
+                out[i] = _Seen(items[i], hidden[row, : len(items[i][0].ids)].clone())
+    finally:
+        network.encoder.encoder.layer = kept
+    return [s for s in out if s is not None]
+
+
+def _epochs(seen: Sequence[_Seen], seed: int) -> list[list[_Seen]]:
+    draw, batches = random.Random(seed), list[list[_Seen]]()
+    for _ in range(EPOCHS):
+        order = list(seen)
+        draw.shuffle(order)
+        made = [[order[i] for i in rows] for rows in batches_by_length([len(s.item[0].ids) for s in order], LENGTHS)]
+        draw.shuffle(made)
+        batches += made
+    return batches
