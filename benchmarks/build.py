@@ -49,9 +49,7 @@ def faiss(vectors: np.ndarray) -> tuple[Search, None]:
 def usearch(vectors: np.ndarray) -> tuple[Search, None]:
     from usearch.index import Index
 
-    index = Index(
-        ndim=DIMENSIONS, metric="cos", dtype="f32", connectivity=S.m, expansion_add=S.ef_construction, expansion_search=S.ef
-    )
+    index = Index(ndim=DIMENSIONS, metric="cos", dtype="f32", connectivity=S.m, expansion_add=S.ef_construction, expansion_search=S.ef)
     index.add(np.arange(len(vectors)), vectors, threads=1)
     return lambda queries: index.search(queries, 10, threads=1).keys, None
 

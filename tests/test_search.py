@@ -17,12 +17,8 @@ from hypothesis import strategies as st
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder, count_tokens
 from stepladder.encoder.weights import tokenizer
-from stepladder.records import Document, Passage, UserError
-from stepladder.search import Between, Changes, SearchIndex, SearchSettings, chunk, keep_within, reciprocal_rank_fusion
-from stepladder.search import graph as graph_module
-from stepladder.search import index as index_module
-from stepladder.search.fuse import convex_sum
-from stepladder.search.graph import Graph, GraphSettings, nearest_allowed, top
+from stepladder.records import Document, Passage
+from stepladder.search import SearchIndex, SearchSettings, chunk, reciprocal_rank_fusion
 
 EVERYTHING = -1.0  # a minimum score that drops nothing
 

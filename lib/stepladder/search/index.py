@@ -49,6 +49,20 @@ class SearchSettings:
     graph: bool | None = None  # None: a graph from EXACT_BELOW passages on
     ef: int = 200
 
+    def label(self) -> str:
+        """What differs from the usual, in words.
+
+        >>> SearchSettings(max_tokens=60, rerank="embedded").label()
+        'fused by rank, 60 tokens, reranked (embedded)'
+        """
+        parts = [f"fused by {self.fusion}" if self.method == "fused" else self.method]
+        parts[0] += f" ({self.dense_weight:g} dense)" if self.method == "fused" and self.fusion == "sum" else ""
+        parts.append(f"{self.max_tokens} tokens{' cut blindly' if self.blind else ''}")
+        parts += [f"overlap {self.overlap}"] if self.overlap else []
+        parts += [f"min score {self.min_score:g}"] if self.min_score else []
+        parts += [f"reranked ({self.rerank})"] if self.rerank else []
+        return ", ".join(parts)
+
 
 @dataclass(frozen=True)
 class Changes:
