@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder.weights import DIMENSIONS, SHA256, load_network, tokenizer
@@ -16,6 +17,7 @@ from stepladder.encoder.weights import DIMENSIONS, SHA256, load_network, tokeniz
 MAX_TOKENS = 256
 LENGTHS = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256)  # in bf16 every new shape of a batch costs a kernel compilation
 BATCH_TOKENS = 2048
+BLOCK = 4096  # texts that are stored together
 EXACT_ENOUGH = 0.995  # the smallest cosine to the fp32 vector that bf16 may show
 NOT_SLOWER = 0.9  # bf16 on a processor made for it is twice as fast; this only catches one that says so and emulates it
 _PROBES = ["Orders are sent out on working days; how long a parcel takes depends on the service chosen at the checkout. " * 4] * 16
@@ -130,17 +132,23 @@ class Encoder:
         return embed(texts, self.arithmetic)
 
     def encode(self, texts: Sequence[str]) -> np.ndarray:
-        """Vectors (n_texts, 384), float32, normalised. Every distinct text is computed once."""
+        """Vectors (n_texts, 384), float32, normalised. Every distinct text is computed once; what a kill leaves is kept."""
         keys = [content_hash(self.name, text) for text in texts]
         known = self.cache.get_many("vectors", sorted(set(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
-        if missing:
-            todo = list(missing.items())
+        for block in self._blocks(missing):
             with Stopwatch() as watch:
-                made = self._embed([clean(text) for _, text in todo])
-            fresh = {key: np.asarray(row, dtype=np.float32).tobytes() for (key, _), row in zip(todo, made, strict=True)}
-            self.cache.put_many("vectors", fresh.items(), watch.seconds / len(todo))
+                made = self._embed([clean(text) for _, text in block])
+            fresh = {key: np.asarray(row, dtype=np.float32).tobytes() for (key, _), row in zip(block, made, strict=True)}
+            self.cache.put_many("vectors", fresh.items(), watch.seconds / len(block))
             known |= fresh
         if not texts:
             return np.zeros((0, DIMENSIONS), dtype=np.float32)
         return np.stack([np.frombuffer(known[key], dtype=np.float32) for key in keys])
+
+    def _blocks(self, missing: dict[str, str]) -> Iterator[list[tuple[str, str]]]:
+        """(key, text) by length, in blocks that are stored one by one; a bar where there is more than one."""
+        todo = list(missing.items()) if len(missing) <= BLOCK else sorted(missing.items(), key=lambda item: len(item[1]))
+        starts = range(0, len(todo), BLOCK)
+        for start in tqdm(starts, desc=f"embedding {len(todo):,} texts", unit="block", leave=False, disable=len(starts) < 2):
+            yield todo[start : start + BLOCK]
