@@ -30,6 +30,7 @@ import torch
 from stepladder import dataset
 from stepladder.cache import Cache, Stopwatch
 from stepladder.encoder import DIMENSIONS, Encoder
+from stepladder.encoder.vectors import Arithmetic
 from stepladder.search.graph import Graph, GraphSettings
 
 CENTRES = 300
@@ -109,8 +110,8 @@ def recall(found: Sequence[Sequence[int]], truth: Sequence[set[int]]) -> float:
 class PreparedEncoder(Encoder):
     """Has the vectors of some texts ready, by the row in a matrix, and really embeds all others."""
 
-    def __init__(self, cache: Cache, texts: Sequence[str], vectors: np.ndarray) -> None:
-        super().__init__(cache)
+    def __init__(self, cache: Cache, texts: Sequence[str], vectors: np.ndarray, arithmetic: Arithmetic | None = None) -> None:
+        super().__init__(cache, arithmetic)
         self.rows = {text: row for row, text in enumerate(texts)}
         self.prepared = vectors
 

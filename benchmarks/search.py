@@ -28,6 +28,7 @@ from common import (
 
 from stepladder.cache import Cache
 from stepladder.encoder import sentences
+from stepladder.encoder.vectors import Arithmetic, fastest_arithmetic
 from stepladder.records import Document
 from stepladder.search import SearchIndex, SearchSettings
 from stepladder.search.graph import EXACT_BELOW, GATHER_BELOW, Graph, nearest_allowed
@@ -65,10 +66,10 @@ def made(n: int) -> Made:
 # --- whom to ask
 
 
-def our_index(made: Made, graph: Graph | None, cache: Cache) -> SearchIndex:
+def our_index(made: Made, graph: Graph | None, cache: Cache, arithmetic: Arithmetic) -> SearchIndex:
     """A SearchIndex as it would be with these vectors; the graph may have been built before."""
     documents = made.documents()
-    encoder = PreparedEncoder(cache, [d.text for d in documents], made.vectors)
+    encoder = PreparedEncoder(cache, [d.text for d in documents], made.vectors, arithmetic)
     index = SearchIndex(documents, encoder, SearchSettings(method="dense", min_score=-1.0, graph=False))
     index.graph = graph
     return index
@@ -222,10 +223,11 @@ def main() -> None:
     quick = options(__doc__).quick
     ratios: list[float] = []
     with folder() as left, tempfile.TemporaryDirectory() as cache:
+        arithmetic = fastest_arithmetic(Cache(Path(cache)))
         for n in (1_000, EXACT_BELOW) if quick else (10_000, 100_000):
             some = made(n)
             graph = graph_of(some.vectors, left)[0] if n >= EXACT_BELOW else None
-            index = our_index(some, graph, Cache(Path(cache) / str(n)))
+            index = our_index(some, graph, Cache(Path(cache) / str(n)), arithmetic)
             ratios += compare(some, index, 0.5 if quick else PATIENCE)
         if ratios:
             aim("times ours, the least of all rows", min(ratios), at_least=3.0, unit="x")

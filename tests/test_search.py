@@ -172,9 +172,9 @@ def test_an_overlap_of_a_whole_passage_is_an_error(text: str, max_tokens: int, o
 @pytest.mark.parametrize(
     ("max_tokens", "overlap", "expected"),
     [
-        (2, 0, ["unaff", "ble tents", "are", "ry!"]),
-        (3, 0, ["unaffable", "tents are d", "ry!"]),
-        (3, 1, ["unaffable", "ble tents are", "are dry", "ry!"]),
+        (2, 0, ["unaffa", "ble tents", "are dry", "!"]),  # una ##ffa ##ble tents are dry !
+        (3, 0, ["unaffable", "tents are dry", "!"]),
+        (3, 1, ["unaffable", "ble tents are", "are dry!"]),
         (120, 0, ["unaffable tents are dry!"]),
     ],
 )
@@ -231,9 +231,8 @@ def test_two_megabytes_are_cut_like_a_page() -> None:
     text = page * 30_000
     passages = chunk(document("d", text), 120)
     assert len(text) > 2_000_000
-    assert {p.text for p in passages} == {(page * 9).rstrip(), (page * 3).rstrip()}
+    assert [p.text for p in passages] == [(page * 8).rstrip()] * 3750
     assert all(text[p.start : p.end] == p.text for p in passages)
-    assert sum(p.text.count("Goods") for p in passages) == 30_000
 
 
 # --- exact, approximate, lexical, fused
@@ -291,6 +290,23 @@ def test_fusion_by_hand() -> None:
     assert reciprocal_rank_fusion([]) == []
 
 
+@pytest.mark.parametrize(
+    ("cosines", "lexical", "weight", "expected"),
+    [
+        ([0.8, 0.2, -1.0], [0, 4, 2], 0.5, [0.5, 5 / 6, 0.25]),  # 1.8, 1.2 and 0 of 1.8; 0, 4 and 2 of 4
+        ([0.8, 0.2, -1.0], [0, 4, 2], 0.25, [0.25, 11 / 12, 0.375]),
+        ([0.8, 0.2, -1.0], [0, 4, 2], 1.0, [1, 2 / 3, 0]),
+        ([0.8, 0.2, -1.0], [0, 4, 2], 0.0, [0, 1, 0.5]),
+        ([0.8, 0.2], [0, 0], 0.5, [0.5, 1 / 3]),  # no shared word
+        ([-1.0], [0], 0.5, [0]),
+        ([], [], 0.5, []),
+    ],
+)
+def test_a_sum_by_hand(cosines: list[float], lexical: list[float], weight: float, expected: list[float]) -> None:
+    np.testing.assert_allclose(convex_sum(np.array(cosines), np.array(lexical), weight), expected, atol=1e-12)
+
+
+
 def test_fused_search_is_the_fusion_of_both(encoder: HashEncoder) -> None:
     documents = [document(f"d{i}", f"tent {'pole ' * i}") for i in range(1, 9)]
     query = "pole of a tent"
@@ -300,10 +316,279 @@ def test_fused_search_is_the_fusion_of_both(encoder: HashEncoder) -> None:
     assert [points[i] for i in fused] == sorted(points.values(), reverse=True)
 
 
+TENTS = [document(f"d{i}", "tent" + " pole" * i + " peg" * (9 - i), title="x") for i in range(1, 9)]  # BM25 ignores one letter
+
+
+def bm25_by_hand(query: list[str], documents: Sequence[Document]) -> np.ndarray:
+    """Lucene's formula with k1 = 1.5 and b = 0.75, for documents of plain words."""
+    texts = [d.text.split() for d in documents]
+    scores = np.zeros(len(texts))
+    for word in query:
+        counts = np.array([text.count(word) for text in texts])
+        idf = np.log(1 + (len(texts) - (counts > 0).sum() + 0.5) / ((counts > 0).sum() + 0.5))
+        lengths = np.array([len(text) for text in texts])
+        scores += idf * counts / (counts + 1.5 * (0.25 + 0.75 * lengths / lengths.mean()))
+    return scores
+
+
+@pytest.mark.parametrize("weight", [0.0, 0.3, 0.5, 1.0])
+def test_fusion_by_sum_is_the_formula(encoder: HashEncoder, weight: float) -> None:
+    index = SearchIndex(TENTS, encoder, replace(FUSED, fusion="sum", dense_weight=weight))
+    for query in ("tent pole", "peg pole", "pole"):
+        cosines = encoder.encode([f"x\n{d.text}" for d in TENTS]) @ encoder.encode([query])[0]
+        words = bm25_by_hand(query.split(), TENTS)
+        points = weight * (cosines + 1) / (cosines.max() + 1) + (1 - weight) * words / words.max()
+        assert ids(index.search(query, k=8)) == [f"d{i + 1}" for i in np.argsort(-points)]
+
+
+def test_a_sum_of_one_alone_is_the_dense_or_the_lexical_order(encoder: HashEncoder) -> None:
+    dense, lexical = SearchIndex(MANY, encoder, DENSE), SearchIndex(MANY, encoder, BM25)
+    for query in ("Where is thing77?", "fact thing5 thing6", "number thing119"):
+        found = [
+            SearchIndex(MANY, encoder, replace(FUSED, fusion="sum", dense_weight=w)).search(query, k=60, where={"kind": ["policy"]})
+            for w in (1.0, 0.0)
+        ]
+        assert found[0] == dense.search(query, k=60)
+        named = [p for p in lexical.search(query, k=3) if any(f"{word}." in p.text for word in query.split())]
+        assert named
+        assert found[1][: len(named)] == named
+    no_words = SearchIndex(MANY, encoder, replace(FUSED, fusion="sum", dense_weight=0.0))
+    assert no_words.search("zzzqqq", k=9) == dense.search("zzzqqq", k=9)
+
+
 def test_a_reranker_has_the_last_word_on_order(encoder: HashEncoder) -> None:
     index = SearchIndex(MANY, encoder, replace(DENSE, reranked=50), rerank=lambda query, passages: [float(p.doc_id[1:]) for p in passages])
     plain = SearchIndex(MANY, encoder, DENSE).search("alpha", k=50)
     assert ids(index.search("alpha", k=3)) == sorted(ids(plain), key=lambda i: -int(i[1:]))[:3]
+
+
+class Judge:
+    """A reranker that likes the last passage best, and remembers what it was shown."""
+
+    def __init__(self) -> None:
+        self.shown: list[list[str]] = []
+
+    def __call__(self, query: str, passages: Sequence[Passage]) -> list[float]:
+        self.shown.append(ids(passages))
+        return [float(i) for i in range(len(passages))]
+
+
+@pytest.mark.parametrize(("k", "seen"), [(3, 7), (7, 7), (9, 9)])  # who asks for more has all of them judged
+def test_a_reranker_sees_only_the_best_few(encoder: HashEncoder, k: int, seen: int) -> None:
+    plain = SearchIndex(MANY, encoder, FUSED).search("Fact thing8", k=seen)
+    judge = Judge()
+    found = SearchIndex(MANY, encoder, replace(FUSED, reranked=7), judge).search("Fact thing8", k=k)
+    assert judge.shown == [ids(plain)]
+    assert found == plain[::-1][:k]  # cosines and all
+
+
+def test_equal_judgements_keep_the_order(encoder: HashEncoder) -> None:
+    index = SearchIndex(MANY, encoder, DENSE, rerank=lambda query, passages: np.zeros(len(passages)))
+    assert index.search("alpha", k=5) == SearchIndex(MANY, encoder, DENSE).search("alpha", k=5)
+
+
+def test_a_reranker_sees_only_what_may_be_found(encoder: HashEncoder) -> None:
+    judge = Judge()
+    index = SearchIndex([*MANY, document("odd", "Something else.", kind="faq")], encoder, DENSE, judge)
+    index.search("alpha", where={"kind": ["faq"]})
+    assert judge.shown == [["odd"]]
+    SearchIndex(MANY, encoder, replace(DENSE, min_score=1.1), judge).search("alpha")
+    SearchIndex([], encoder, DENSE, judge).search("alpha")
+    assert judge.shown == [["odd"]]
+
+
+@pytest.mark.parametrize(
+    ("method", "parts"),
+    [
+        ("dense", ["embed", "dense", "fuse"]),
+        ("bm25", ["embed", "lexical", "fuse"]),
+        ("fused", ["embed", "dense", "lexical", "fuse"]),
+    ],
+)
+def test_seconds_name_the_parts_of_the_last_search(encoder: HashEncoder, method: Any, parts: list[str]) -> None:
+    index = SearchIndex(MANY, encoder, replace(FUSED, method=method))
+    index.search("thing8")
+    index.search("thing9")
+    assert list(index.seconds) == parts
+    assert min(index.seconds.values()) > 0
+    index.rerank = Judge()
+    index.search("thing8")
+    assert list(index.seconds) == [*parts, "rerank"]
+    index.search(" ")
+    assert index.seconds == {}
+
+
+# --- the graph
+
+
+def unit(rng: np.random.Generator, n: int, dimensions: int) -> np.ndarray:
+    rows = rng.standard_normal((n, dimensions))
+    return np.asarray(rows / np.linalg.norm(rows, axis=1, keepdims=True), dtype=np.float32)
+
+
+class WatchedGraph(Graph):
+    """Remembers how many rows it was asked for."""
+
+    asked: list[int]
+
+    def nearest(self, vector: np.ndarray, n: int) -> np.ndarray:
+        self.asked.append(n)
+        return super().nearest(vector, n)
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]), max_size=12), st.integers(1, 15))
+def test_top_is_the_head_of_a_stable_sort(scores: list[float], n: int) -> None:
+    assert top(np.array(scores), n).tolist() == np.argsort(-np.array(scores), kind="stable")[:n].tolist()
+
+
+def test_top_by_hand() -> None:
+    scores = np.array([0.5, 0.9, 0.5, 0.1, 0.5])
+    assert [top(scores, n).tolist() for n in (1, 2, 3, 5, 99)] == [[1], [1, 0], [1, 0, 2], [1, 0, 2, 4, 3], [1, 0, 2, 4, 3]]
+
+
+def small_graph(vectors: np.ndarray, ef: int = 200) -> Graph:
+    return Graph(vectors.shape[1], GraphSettings(ef=ef)).build(vectors)
+
+
+@pytest.mark.parametrize("n", [1, 10, 299, 300, 5000])
+@pytest.mark.parametrize("ef", [10, 400])
+def test_a_graph_gives_rows_nearest_first_and_never_more_than_it_has(n: int, ef: int) -> None:
+    vectors = unit(np.random.default_rng(1), 300, 8)
+    found = small_graph(vectors, ef).nearest(vectors[7], n)
+    assert len(found) == len(set(found.tolist())) == min(n, 300)
+    assert found[0] == 7
+    assert (np.diff(vectors[found] @ vectors[7]) <= 1e-6).all()
+
+
+def test_a_wide_question_does_not_make_the_next_one_wide() -> None:
+    vectors = unit(np.random.default_rng(1), 300, 8)
+    graph = small_graph(vectors, 20)
+    graph.nearest(vectors[0], 250)
+    assert graph._index.ef == 20
+
+
+def test_a_moved_graph_follows_the_matrix() -> None:
+    """Rows 0 to 9 go, the others move up, 5 new ones stand in front: labels stay, rows change."""
+    rng = np.random.default_rng(2)
+    old, new = unit(rng, 300, 8), unit(rng, 5, 8)
+    graph = small_graph(old)
+    assert graph.deleted == 0
+    vectors = np.concatenate([new, old[10:]])
+    graph.move(np.concatenate([np.full(10, -1), np.arange(5, 295)]), vectors, np.arange(5))
+    assert graph.deleted == 10 / 305
+    for row, vector in enumerate(vectors):
+        assert graph.nearest(vector, 1).tolist() == [row]
+    for vector in (*old[:10], *unit(rng, 10, 8)):
+        assert graph.nearest(vector, 20).tolist() == np.argsort(-(vectors @ vector))[:20].tolist()
+    assert sorted(graph.nearest(old[0], 5000).tolist()) == list(range(295))
+    again = np.concatenate([np.where(graph.rows == 4, -1, graph.rows)])  # a second change: one of the new ones goes again
+    graph.move(np.where(again > 4, again - 1, again), np.delete(vectors, 4, axis=0), np.zeros(0, dtype=np.int64))
+    assert graph.deleted == 11 / 305
+    assert sorted(graph.nearest(old[0], 5000).tolist()) == list(range(294))
+    assert graph.nearest(vectors[5], 1).tolist() == [4]
+
+
+def test_a_graph_of_nothing_has_no_tombstones() -> None:
+    assert Graph(8, GraphSettings()).deleted == 0
+
+
+def test_a_loaded_graph_is_the_saved_one(tmp_path: Path) -> None:
+    rng = np.random.default_rng(3)
+    vectors, more, queries = unit(rng, 300, 8), unit(rng, 20, 8), unit(rng, 10, 8)
+    graph = small_graph(vectors)
+    graph.move(np.where(np.arange(300) < 30, -1, np.arange(300) - 30), np.concatenate([vectors[30:], more]), np.arange(270, 290))
+    graph.save(tmp_path / "graph")
+    loaded = Graph(8, GraphSettings(ef=33)).load(tmp_path / "graph", graph.rows)
+    assert (loaded.settings.ef, loaded._index.ef) == (33, 33)
+    assert (loaded.deleted, graph.deleted) == (30 / 320, 30 / 320)
+    for query in queries:
+        assert loaded.nearest(query, 10).tolist() == graph.nearest(query, 10).tolist()
+    after = np.concatenate([vectors[30:], more, queries])
+    loaded.move(graph.rows, after, np.arange(290, 300))
+    for row in (0, 269, 289, 290, 299):
+        assert loaded.nearest(after[row], 1).tolist() == [row]
+
+
+@pytest.fixture(scope="module")
+def graph_of_many() -> tuple[np.ndarray, WatchedGraph]:
+    vectors = unit(np.random.default_rng(0), 3000, 16)
+    graph = WatchedGraph(16, GraphSettings())
+    graph.build(vectors)
+    return vectors, graph
+
+
+@pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
+def test_a_graph_with_a_filter_finds_what_exact_search_finds(
+    graph_of_many: tuple[np.ndarray, WatchedGraph], share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, graph = graph_of_many
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", 1)
+    rng = np.random.default_rng(1)
+    for query in unit(rng, 20, 16):
+        allowed = np.sort(rng.choice(3000, int(3000 * share), replace=False))
+        graph.asked = []
+        found = nearest_allowed(query, vectors, graph, allowed, 10)
+        assert graph.asked
+        assert found.tolist() == allowed[np.argsort(-(vectors[allowed] @ query))[:10]].tolist()
+
+
+def test_a_graph_is_asked_for_more_until_enough_pass(
+    graph_of_many: tuple[np.ndarray, WatchedGraph], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the hundred vectors farthest from the query may be found."""
+    vectors, graph = graph_of_many
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", 100)  # so many are no longer few
+    query = vectors[5]
+    far = np.sort(np.argsort(vectors @ query)[:100])
+    graph.asked = []
+    found = nearest_allowed(query, vectors, graph, far, 10)
+    assert graph.asked == [450, 900, 1800, 3600]
+    assert found.tolist() == far[np.argsort(-(vectors[far] @ query))[:10]].tolist()
+    assert len(nearest_allowed(query, vectors, graph, far, 101)) == 100
+
+
+@pytest.mark.parametrize(("few", "taken"), [(300, True), (301, False)])
+def test_few_that_pass_are_compared_one_by_one(
+    graph_of_many: tuple[np.ndarray, WatchedGraph], few: int, taken: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    vectors, graph = graph_of_many
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", few)
+    graph.asked = []
+    found = nearest_allowed(vectors[8], vectors, graph, np.arange(0, 3000, 10), 5)
+    assert found.tolist() == (np.argsort(-(vectors[::10] @ vectors[8]))[:5] * 10).tolist()
+    assert bool(graph.asked) == taken
+
+
+def test_without_a_filter_a_graph_is_asked_once(graph_of_many: tuple[np.ndarray, WatchedGraph]) -> None:
+    vectors, graph = graph_of_many
+    graph.asked = []
+    found = nearest_allowed(vectors[8], vectors, graph, None, 5)
+    assert graph.asked == [5]
+    assert found.tolist() == np.argsort(-(vectors @ vectors[8]))[:5].tolist()
+
+
+@pytest.mark.parametrize("wanted", [None, True, False])
+def test_an_index_has_a_graph_from_its_size_on(encoder: HashEncoder, wanted: bool | None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "EXACT_BELOW", 10)
+    index = SearchIndex(MANY[:9], encoder, replace(FUSED, graph=wanted))
+    assert (index.graph is not None) == (wanted is True)
+    index.update(MANY[:10])
+    assert (index.graph is not None) == (wanted is not False)
+    index.update(MANY[:9])
+    assert (index.graph is not None) == (wanted is True)
+
+
+@pytest.mark.xfail(strict=True, reason="hnswlib reaches no other vector from hundreds of equal ones, and raises RuntimeError")
+@pytest.mark.parametrize("k", [5, 400])
+def test_a_text_that_stands_hundreds_of_times_does_not_hide_the_others(encoder: HashEncoder, k: int) -> None:
+    same = [document(f"s{i}", "Write to us, we answer within two days.", title="Contact") for i in range(300)]
+    documents = [some for pair in zip(same, [*MANY[:100], *same[:200]], strict=True) for some in dict.fromkeys(pair)]
+    documents = list({d.doc_id: d for d in documents}.values())
+    exact, graph = (SearchIndex(documents, encoder, some) for some in (DENSE, GRAPH))
+    for i in range(0, 100, 10):
+        query = query_of(exact.passages[0]) if k == 400 else f"question {i}"
+        assert len({p.passage_id for p in graph.search(query, k=k)} & {p.passage_id for p in exact.search(query, k=k)}) >= 0.8 * k
 
 
 # --- what may be found
