@@ -45,6 +45,13 @@ reference: $(STAMP)  ## renew results/reference and the README's figures
 	@$(BIN)/stepladder report --out results/reference
 	@$(BIN)/stepladder readme
 
+bench: $(STAMP)  ## speed beside other libraries, some 12 minutes on two cores
+	@$(BIN)/python -m pip --disable-pip-version-check --quiet install -c requirements.lock -r benchmarks/requirements.txt
+	@rm -rf build/benchmarks && mkdir -p build/benchmarks
+	@failed=0; for name in embed build search update rerank; do \
+		STEPLADDER_BENCH=build/benchmarks $(BIN)/python benchmarks/$$name.py || failed=1; \
+	done; rm -rf build/benchmarks; exit $$failed
+
 clean:  ## remove the virtual environment and what tools left behind
 	rm -rf .venv build .mypy_cache .pytest_cache .ruff_cache
 

@@ -38,11 +38,12 @@ SPREAD = 0.05  # around a centre, in each dimension: two vectors of one centre h
 STARTED = time.perf_counter()
 
 
-def options(about: str | None) -> argparse.Namespace:
-    """The command line of a benchmark, after a line that says what it measures and on what."""
+def options(about: str | None, *files: tuple[str, str]) -> argparse.Namespace:
+    """The command line of a benchmark, `files` with their help among it; a line says what is measured, and on what."""
     parser = argparse.ArgumentParser(description=about)
     parser.add_argument("--quick", action="store_true", help="a small size, to see that it runs; its figures mean nothing")
-    parser.add_argument("--weights", type=Path, help="rerank.py: weights of the reader in place of those that come with stepladder")
+    for name, what in files:
+        parser.add_argument(name, type=Path, help=what)
     chosen = parser.parse_args()
     torch.set_num_threads(int(os.environ["OMP_NUM_THREADS"]))
     warnings.filterwarnings("ignore")

@@ -91,10 +91,8 @@ def main() -> None:
     rows = []
     for side, name, kind in ((ours, "stepladder", arithmetic), (theirs, named("sentence-transformers"), "fp32")):
         rate = operations(lengths) / spent[side]
-        rows.append(
-            [name, kind, f"{spent[side]:.1f}", f"{len(some) / spent[side]:.0f}", f"{quality[side]:.4f}", f"{rate / 1e9:.0f}"]
-            + [f"{limits[kind] / 1e9:.0f}", f"{rate / limits[kind]:.0%}"]
-        )
+        speed = [f"{spent[side]:.1f}", f"{len(some) / spent[side]:.0f}", f"{quality[side]:.4f}"]
+        rows.append([name, kind, *speed, f"{rate / 1e9:.0f}", f"{limits[kind] / 1e9:.0f}", f"{rate / limits[kind]:.0%}"])
     table(
         f"{len(some):,} texts of {lengths.min()} to {lengths.max()} tokens, {lengths.mean():.0f} on average",
         ["", "arithmetic", "s", "texts/s", "nDCG@10", "GFLOP/s", "of a large product", "share"],

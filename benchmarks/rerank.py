@@ -86,7 +86,7 @@ def agreement(ours: dict[str, dict[str, float]], theirs: dict[str, dict[str, flo
 
 
 def main() -> None:
-    chosen = options(__doc__)
+    chosen = options(__doc__, ("--weights", "weights of the reader in place of those that come with stepladder"))
     weights = chosen.weights or WEIGHTS
     if not weights.exists():
         print(f"\n  not measured ({weights.name}, the weights of the reader, is not there)")

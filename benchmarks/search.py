@@ -36,7 +36,7 @@ from stepladder.search.graph import EXACT_BELOW, GATHER_BELOW, Graph, nearest_al
 SHARES = {"": 1.0, "half": 0.5, "tenth": 0.1, "hundredth": 0.01, "thousandth": 0.001}  # of the passages that a filter lets pass
 QUERIES = 200
 EXACT = "stepladder, exact"
-PATIENCE = 3.0  # seconds for each cell of a slow store, and three queries at least
+PATIENCE = 2.0  # seconds for each cell of a slow store, and three queries at least
 Ask = Callable[[np.ndarray, str], Sequence[int]]  # a vector and the kind that may pass, "" for all, to ten rows
 
 

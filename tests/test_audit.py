@@ -14,6 +14,7 @@ from stepladder import audit, dataset
 from stepladder.cache import Cache
 from stepladder.dataset import Dataset
 from stepladder.encoder import Encoder
+from stepladder.encoder.text import fingerprints
 from stepladder.records import Case, Split
 
 SCHEMA: dict[str, Any] = {
@@ -202,3 +203,86 @@ def test_messages_too_long_for_the_encoder_are_counted() -> None:
     lengths = audit.token_lengths([case("a", "test", "hello there"), case("b", "test", "word " * 300)])
     assert lengths["a"] == 2
     assert audit.too_long(lengths) == 1
+
+
+# --- what the embedded reader was trained on
+
+LEARNED = (
+    "Goods may come back to us within thirty days. Postage is paid by the customer in most cases. Gift cards never go out of date here!"
+)
+
+
+@pytest.fixture
+def learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that was trained on one page."""
+    np.save(tmp_path / "sources.npy", fingerprints([LEARNED]))
+    monkeypatch.setattr(audit, "SOURCES", tmp_path / "sources.npy")
+
+
+@pytest.mark.parametrize(
+    ("text", "shared", "of"),
+    [
+        (LEARNED, 3, 3),
+        ("We sell tents of all sizes here. GOODS may come back, to us, within thirty days!\n- gift cards never go out of date here", 2, 3),
+        ("Goods may come back to us within thirty days. Nothing else on this page is known.", None, None),
+        ("Goods may come back to us within thirty days.\n" * 3, None, None),  # one sentence, however often
+        ("Goods may come back to us within thirty days or postage is paid by the customer in most cases.", None, None),
+        ("Short. Shorter.", None, None),
+    ],
+)
+def test_texts_that_share_two_sentences_with_the_training_are_listed(
+    tmp_path: Path, learned: None, text: str, shared: int | None, of: int | None
+) -> None:
+    cases = [{"case_id": "a", "split": "test", "text": "Is it true that goods may come back to us within thirty days?"}]
+    for what, folder in (
+        ("document", folder_of(tmp_path / "one", cases, [], documents__jsonl=document(text))),
+        ("case", folder_of(tmp_path / "two", [*cases, {"case_id": "d", "split": "train", "text": text}], [])),
+    ):
+        rows = audit.seen_by_reader(folder)
+        assert rows.columns.tolist() == ["what", "id", "shared sentences", "of"]
+        assert rows.to_numpy().tolist() == ([] if shared is None else [[what, "d", shared, of]])
+
+
+def test_fingerprints_are_sorted_and_each_is_there_once() -> None:
+    found = fingerprints([LEARNED, "Quite another sentence stands in this text.", LEARNED])
+    assert (found.dtype, len(found)) == (np.dtype(np.uint64), 4)
+    assert (found[1:] > found[:-1]).all()
+    assert (found == fingerprints(["Quite another sentence stands in this text.", LEARNED])).all()
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("Goods may come back within thirty days.", "GOODS, may come-back (within) 'thirty' days!"),
+        ("Goods may come back within thirty days.", "\n  Goods  may\tcome back within thirty days"),
+        ("Über Größe redet hier keiner mehr.", "über größe: redet hier keiner mehr"),
+    ],
+)
+def test_case_and_punctuation_do_not_matter(one: str, other: str) -> None:
+    assert fingerprints([one]).tolist() == fingerprints([other]).tolist()
+    assert len(fingerprints([one])) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "Goods may come back within forty days.",
+        "Goods may come within back thirty days.",
+        "Goods may come back within 30 days.",
+        "Goods may come back within thirty days now.",
+    ],
+)
+def test_another_word_or_order_is_another_sentence(other: str) -> None:
+    assert not set(fingerprints(["Goods may come back within thirty days."])) & set(fingerprints([other]))
+
+
+@pytest.mark.parametrize(
+    ("text", "n"), [("One two three four five.", 0), ("One two three four five six.", 1), ("One - two - three - 4 ?", 0), ("", 0)]
+)
+def test_sentences_under_six_words_do_not_count(text: str, n: int) -> None:
+    found = fingerprints([text, text])
+    assert (len(found), found.dtype) == (n, np.dtype(np.uint64))
+
+
+def test_any_text_has_fingerprints() -> None:
+    assert len(fingerprints(["\ud800 is one half of a pair alone", "\0 \0", "word " * 100_000])) == 2

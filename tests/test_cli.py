@@ -6,10 +6,13 @@ import csv
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 from click.testing import CliRunner, Result
 
+from stepladder import audit
 from stepladder.cli import main
+from stepladder.encoder.text import fingerprints
 
 SCHEMA = {"type": "object", "properties": {"intent": {"enum": ["late", "price"]}, "sources": {"type": "array"}}}
 
@@ -50,6 +53,41 @@ def test_validate_reads_the_second_labels_too(folder: Path) -> None:
     done = run("validate", folder)
     assert done.exit_code == 1
     assert done.output.startswith("second_labels.jsonl:1: ")
+
+
+LEARNED = "My parcel has not come for nine days now. Could you tell me where in the world it is?"
+
+
+@pytest.fixture
+def learned(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A reader that was trained on one text."""
+    np.save(tmp_path / "sources.npy", fingerprints([LEARNED]))
+    monkeypatch.setattr(audit, "SOURCES", tmp_path / "sources.npy")
+
+
+def test_validate_warns_of_texts_that_the_reader_was_trained_on(folder: Path, learned: None) -> None:
+    with (folder / "cases.jsonl").open("a", encoding="utf-8") as stream:
+        for name in ("c8", "c9"):
+            stream.write(json.dumps({"case_id": name, "split": "test", "text": LEARNED}) + "\n")
+    done = run("validate", folder)
+    assert (done.exit_code, done.stdout) == (0, "")  # a warning is no problem
+    [line] = done.stderr.splitlines()
+    assert line.startswith("warning: the embedded reader was trained on sentences of 2 of these texts, case 'c8' the first of them;")
+
+
+def test_validate_is_silent_where_the_reader_knows_none_of_the_texts(folder: Path, learned: None) -> None:
+    done = run("validate", folder)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+@pytest.mark.parametrize("name", ["missing_folder", "data"])
+def test_the_reader_is_not_scored_without_its_questions(folder: Path, name: str) -> None:
+    done = run("reader", folder.parent / name)
+    assert (done.exit_code, done.stdout) == (1, "")
+    [line] = done.stderr.splitlines()
+    assert line.startswith(f"found no {folder.parent / name}")
+    assert "expected the sets that notebooks/appendix/README.md names" in line
+    assert isinstance(done.exception, SystemExit)  # no traceback
 
 
 def test_a_sheet_goes_out_and_comes_back(folder: Path, tmp_path: Path) -> None:

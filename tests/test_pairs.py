@@ -311,6 +311,17 @@ def test_readings_of_two_arithmetics_or_weights_never_mix(tmp_path: Path, weight
     np.testing.assert_allclose(two.fit - one.fit, 7 - float(load_file(weights)["pair.bias"]), atol=1e-4)
 
 
+def test_a_tuned_reader_reads_with_its_changes_and_leaves_the_shipped_one_alone(tmp_path: Path, weights: Path) -> None:
+    cache = Cache(tmp_path)
+    shipped = PairReader(cache, weights, "fp32")
+    tuned = PairReader(cache, weights, "fp32", changes={"pair.bias": torch.tensor([7.0])}, key="tuned on three quotes")
+    assert shipped.name != tuned.name
+    [before], [after], [again] = (reader.read([("Why?", text)]) for reader, text in ((shipped, "So."), (tuned, "So."), (shipped, "So.")))
+    assert (before, before.start, before.end, before.score) == (again, after.start, after.end, after.score)
+    np.testing.assert_allclose(after.fit - before.fit, 7 - float(load_file(weights)["pair.bias"]), atol=1e-4)
+    assert shipped.network.pair.bias.item() == float(load_file(weights)["pair.bias"])  # one network is shared by all readers
+
+
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16 instructions and would emulate them for minutes")
 def test_a_reading_in_bf16_is_nearly_that_in_fp32(tmp_path: Path, weights: Path) -> None:
     exact, fast = (PairReader(Cache(tmp_path), weights, arithmetic).read([(QUESTION, PASSAGE)])[0] for arithmetic in ("fp32", "bf16"))

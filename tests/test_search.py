@@ -59,7 +59,7 @@ MANY = [document(f"d{i}", f"Fact number {i} about thing{i}.") for i in range(120
 DENSE = SearchSettings(method="dense", min_score=EVERYTHING, graph=False)
 GRAPH = replace(DENSE, graph=True)
 BM25 = SearchSettings(method="bm25", min_score=EVERYTHING)
-FUSED = SearchSettings(method="fused", min_score=EVERYTHING, graph=False)
+FUSED = SearchSettings(method="fused", fusion="rank", min_score=EVERYTHING, graph=False)
 
 
 # --- chunking

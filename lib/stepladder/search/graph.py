@@ -80,8 +80,9 @@ class Graph:
 def nearest_allowed(vector: np.ndarray, vectors: np.ndarray, graph: Graph | None, allowed: np.ndarray | None, n: int) -> np.ndarray:
     """Rows of the n vectors nearest to a query (dimensions,) among the `allowed` rows (None: all), nearest first.
 
-    Exact without a graph, where the filter leaves few vectors, and where a large part of all is wanted. Else the graph is asked for more than n, and for twice as
-    many until n of them pass: a filter callback inside the graph would be a hundred times slower (hnswlib's own figures).
+    Exact without a graph, where the filter leaves few vectors, and where a large part of all is wanted. Else the graph is asked
+    for more than n, and for twice as many until n of them pass: a filter callback inside the graph would be a hundred times
+    slower (hnswlib's own figures).
     """
     if graph is None or (allowed is not None and len(allowed) < GATHER_BELOW) or 4 * n > len(vectors):
         scores = vectors @ vector if allowed is None else vectors[allowed] @ vector

@@ -1,0 +1,425 @@
+"""Scores of a reader: SQuAD's definitions, abstaining and calibration by hand, and answers that search has to find first."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import string
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from stepladder.cache import Cache
+from stepladder.encoder import DIMENSIONS, Encoder
+from stepladder.encoder.pairs import PairReader, Reading
+from stepladder.records import UserError
+from stepladder.search import SearchSettings
+from stepladder.tuning import reading_scores
+from stepladder.tuning.reading_scores import (
+    Asked,
+    at_threshold,
+    best_threshold,
+    calibrate,
+    exact_match,
+    held_out_scores,
+    normalise,
+    questions_of,
+    read_alone,
+    read_retrieved,
+    reliability,
+    squad_f1,
+)
+
+# --- exact match and F1
+
+
+def squad_tokens(text: str) -> list[str]:
+    """`normalize_answer` of SQuAD's evaluation script, and a split."""
+    bare = "".join(character for character in text.lower() if character not in string.punctuation)
+    return re.sub(r"\b(a|an|the)\b", " ", bare).split()
+
+
+def squad_exact_and_f1(answer: str, gold: str) -> tuple[float, float]:
+    """`compute_exact` and `compute_f1` of the script, the common tokens counted off one by one."""
+    said, right = squad_tokens(answer), squad_tokens(gold)
+    if not said or not right:
+        return float(said == right), float(said == right)
+    left = list(right)
+    for token in said:
+        if token in left:
+            left.remove(token)
+    common = len(right) - len(left)
+    precision, recall = common / len(said), common / len(right)
+    return float(said == right), 2 * precision * recall / (precision + recall) if common else 0.0
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),
+    [
+        ("The Battle, of Hastings!", ["battle", "of", "hastings"]),
+        ("an apple a day, THE best", ["apple", "day", "best"]),
+        ("theatre, Anna and area", ["theatre", "anna", "and", "area"]),  # no articles inside words
+        ("U.S.A.", ["usa"]),
+        ("well-known", ["wellknown"]),
+        ("$5.50, 10%", ["550", "10"]),
+        ("£5.50", ["£550"]),  # the script knows ASCII's punctuation alone
+        ("“Grüße” – naïve, İ", ["“grüße”", "–", "naïve", "i̇"]),
+        ("日本。", ["日本。"]),
+        ("a-the", ["athe"]),
+        ("  two \n\t spaces  ", ["two", "spaces"]),
+        ("a. The!", []),
+        ("", []),
+        ("...", []),
+    ],
+)
+def test_tokens_are_those_of_the_script(text: str, tokens: list[str]) -> None:
+    assert normalise(text) == tokens == squad_tokens(text)
+
+
+@pytest.mark.parametrize(
+    ("answer", "gold", "exact", "f1"),
+    [
+        ("the 45 days", "45 days.", 1, 1),
+        ("within 45 days", "45 days", 0, 0.8),  # precision 2/3, recall 1
+        ("45", "45 days", 0, 2 / 3),
+        ("a tent", "tents", 0, 0),
+        ("new new york", "new york new york", 0, 6 / 7),  # new, new, york: a multiset
+        ("york york york", "york", 0, 0.5),
+        ("York, New", "new york", 0, 1),
+        ("", "", 1, 1),
+        ("", "45 days", 0, 0),
+        ("45 days", "", 0, 0),
+        ("the", "", 1, 1),  # nothing is left of it
+        ("Grüße aus Köln", "grüße", 0, 0.5),
+        ("“tent”", "tent", 0, 0),
+        ("Dr. A. Smith's", "dr smiths", 1, 1),
+    ],
+)
+def test_exact_match_and_f1_of_one_answer(answer: str, gold: str, exact: float, f1: float) -> None:
+    assert squad_exact_and_f1(answer, gold) == (exact, pytest.approx(f1))
+    assert (exact_match(answer, [gold]), squad_f1(answer, [gold])) == (exact, pytest.approx(f1))
+    assert squad_f1(gold, [answer]) == pytest.approx(f1)
+
+
+@pytest.mark.parametrize(
+    ("answer", "accepted", "exact", "f1"),
+    [
+        ("45 days", ["a month", "45", "45 days", "days"], 1, 1),
+        ("45 days", ["a month", "45"], 0, 2 / 3),
+        ("45 days", [], 0, 0),
+        ("", [], 1, 1),
+        ("The.", [], 1, 1),
+        ("", ["45 days"], 0, 0),
+    ],
+)
+def test_the_best_of_the_accepted_answers_counts(answer: str, accepted: list[str], exact: float, f1: float) -> None:
+    assert (exact_match(answer, accepted), squad_f1(answer, accepted)) == (exact, pytest.approx(f1))
+
+
+@pytest.mark.xfail(strict=True, reason="an accepted answer of which nothing is left makes saying nothing right; the script drops it")
+def test_an_accepted_answer_of_which_nothing_is_left_does_not_count() -> None:
+    assert (exact_match("", ["A", "grade A plus"]), squad_f1("", ["A", "grade A plus"])) == (0, 0)
+
+
+# --- abstaining
+
+YES, NO = True, False
+
+
+def table(*rows: tuple[bool, float, float, float]) -> pd.DataFrame:
+    return pd.DataFrame(rows, columns=["answerable", "score", "exact", "f1"])
+
+
+FOUR = table((YES, 5.0, 1.0, 1.0), (YES, 1.0, 0.0, 0.4), (YES, -3.0, 1.0, 1.0), (NO, 2.0, 0.0, 0.0))
+
+
+@pytest.mark.parametrize(
+    ("threshold", "exact", "f1", "abstained", "exact_of_all", "f1_of_all"),
+    [
+        (-4.0, 2 / 3, 2.4 / 3, 0.0, 2 / 4, 2.4 / 4),  # everything is said
+        (-3.0, 1 / 3, 1.4 / 3, 0.0, 1 / 4, 1.4 / 4),  # a score on the threshold is not above it
+        (1.5, 1 / 3, 1 / 3, 0.0, 1 / 4, 1 / 4),
+        (2.0, 1 / 3, 1 / 3, 1.0, 2 / 4, 2 / 4),
+        (9.0, 0.0, 0.0, 1.0, 1 / 4, 1 / 4),  # nothing is said
+    ],
+)
+def test_withheld_answers_are_right_where_there_is_none(
+    threshold: float, exact: float, f1: float, abstained: float, exact_of_all: float, f1_of_all: float
+) -> None:
+    expected = [4.0, exact, f1, abstained, exact_of_all, f1_of_all]
+    found = at_threshold(FOUR, threshold)
+    assert list(found) == ["questions", "exact, answerable", "F1, answerable", "right abstentions", "exact", "F1"]
+    assert list(found.values()) == pytest.approx(expected)
+
+
+def test_without_unanswerable_questions_no_abstention_is_right() -> None:
+    found = at_threshold(FOUR.iloc[:3], 0.0)
+    assert math.isnan(found["right abstentions"])
+    assert found["F1"] == found["F1, answerable"] == pytest.approx(1.4 / 3)
+
+
+def test_the_best_threshold_parts_the_answered_from_the_others() -> None:
+    right = [(YES, score, 1.0, 1.0) for score in (3.0, 4.0, 5.0, 6.0)]
+    wrong = [(NO, score, 0.0, 0.0) for score in (-5.0, -1.0, 0.5, 1.0)]
+    found = best_threshold(table(*right, *wrong))
+    assert 1.0 <= found < 3.0
+    assert at_threshold(table(*right, *wrong), found)["F1"] == 1.0
+
+
+def test_the_best_threshold_weighs_what_is_lost() -> None:
+    """One wrong span stands above three right ones: to withhold it would cost more than it brings."""
+    rows = [
+        (NO, -2.0, 0.0, 0.0),
+        (NO, -1.0, 0.0, 0.0),
+        (YES, 1.0, 1.0, 1.0),
+        (YES, 2.0, 0.0, 0.6),
+        (YES, 3.0, 1.0, 1.0),
+        (NO, 4.0, 0.0, 0.0),
+    ]
+    found = best_threshold(table(*rows))
+    assert -1.0 <= found < 1.0
+    assert at_threshold(table(*rows), found)["F1"] == pytest.approx((2 + 2.6) / 6)
+
+
+def test_where_nothing_has_an_answer_nothing_is_said() -> None:
+    assert best_threshold(table(*((NO, float(score), 0.0, 0.0) for score in range(5)))) == 4.0
+
+
+@pytest.mark.xfail(strict=True, reason="the least threshold is the least score, so one answer is always withheld")
+def test_where_everything_is_right_everything_is_said() -> None:
+    rows = table(*((YES, float(score), 1.0, 1.0) for score in range(4)))
+    assert at_threshold(rows, best_threshold(rows))["F1"] == 1.0
+
+
+# --- calibration
+
+
+def drawn(n: int, slope: float, middle: float, seed: int = 0) -> pd.DataFrame:
+    """Readings whose chance of being right follows a logistic curve; a quarter of the wrong ones have no answer to find."""
+    random = np.random.default_rng(seed)
+    scores = random.uniform(-8, 8, n)
+    right = random.random(n) < 1 / (1 + np.exp(-slope * (scores - middle)))
+    answerable = right | (random.random(n) < 0.75)
+    return pd.DataFrame({"answerable": answerable, "score": scores, "exact": 0.0, "f1": np.where(right, 0.9, 0.5)})
+
+
+@pytest.mark.parametrize(("slope", "middle"), [(0.5, 2.0), (1.2, -1.0)])
+def test_the_curve_that_made_the_data_is_found(slope: float, middle: float) -> None:
+    found = calibrate(drawn(20_000, slope, middle))
+    assert found == (pytest.approx(slope, rel=0.1), pytest.approx(middle, abs=0.15))
+
+
+def test_a_span_is_right_by_more_than_half_of_its_tokens() -> None:
+    """And never where there is no answer, whatever the table says of it."""
+    rows = table((YES, 0.0, 0.0, 0.51), (YES, 0.0, 0.0, 0.5), (NO, 0.0, 1.0, 1.0), (YES, 0.0, 1.0, 1.0))
+    bins, _ = reliability(rows, slope=1.0, middle=0.0, n_bins=1)
+    assert bins.iloc[0].tolist() == [0.5, 0.5, 4]
+
+
+def test_what_is_calibrated_has_hardly_an_error_and_what_is_displaced_has_one() -> None:
+    rows = drawn(20_000, 0.5, 2.0)
+    bins, error = reliability(rows, slope=0.5, middle=2.0)
+    assert error < 0.02
+    assert bins["questions"].tolist() == [2000] * 10
+    assert (np.diff(bins["confidence"]) > 0).all()
+    np.testing.assert_allclose(bins["right"], bins["confidence"], atol=0.05)
+    assert reliability(rows, slope=0.5, middle=-2.0)[1] > 0.2
+
+
+def test_nine_tenths_sure_and_half_right_is_an_error_of_four_tenths() -> None:
+    rows = table(*((YES, math.log(9), 0.0, float(i % 2)) for i in range(40)))
+    bins, error = reliability(rows, slope=1.0, middle=0.0)
+    assert error == pytest.approx(0.4)
+    assert bins["confidence"].tolist() == pytest.approx([0.9] * 10)
+    assert bins["right"].tolist() == [0.5] * 10
+
+
+def test_bins_of_unlike_size_are_weighted() -> None:
+    """Five rows in two bins: three of confidence 0.1 that are never right, two of 0.9 of which one is."""
+    low, high = -math.log(9), math.log(9)
+    rows = table((YES, high, 0.0, 1.0), (YES, low, 0.0, 0.0), (YES, low, 0.0, 0.0), (YES, high, 0.0, 0.0), (NO, low, 0.0, 0.0))
+    bins, error = reliability(rows, slope=1.0, middle=0.0, n_bins=2)
+    assert bins["questions"].tolist() == [3, 2]
+    assert error == pytest.approx((3 * 0.1 + 2 * 0.4) / 5)
+
+
+def test_fewer_readings_than_bins() -> None:
+    bins, error = reliability(table((YES, 0.0, 0.0, 1.0), (YES, 0.0, 0.0, 0.0)), slope=1.0, middle=0.0)
+    assert (bins["questions"].tolist(), error) == ([1, 1], 0.5)
+
+
+# --- reading, alone and behind a search
+
+
+class TableReader(PairReader):
+    """Finds the spans of a table, (question, answer) -> score, and remembers what it was given to read."""
+
+    def __init__(self, spans: Mapping[tuple[str, str], float]) -> None:
+        self.name = "table"
+        self.spans = spans
+        self.given: list[tuple[str, str]] = []
+
+    def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
+        self.given += pairs
+        return [self._best(*pair) for pair in pairs]
+
+    def _best(self, question: str, text: str) -> Reading:
+        known = [(score, text.index(span), span) for (asked, span), score in self.spans.items() if asked == question and span in text]
+        score, start, span = max(known, default=(-9.0, 0, text[:1]))
+        return Reading(start, start + len(span), score, fit=0.0)
+
+
+class AxesEncoder(Encoder):
+    """A text lies on the axis of the first of the words that it holds; the cosine with another axis is 0.5, so search drops none."""
+
+    WORDS = ("Normandy", "Warsaw", "river")
+
+    def _embed(self, texts: list[str]) -> np.ndarray:
+        rows = np.zeros((len(texts), DIMENSIONS))
+        rows[:, 0] = 1
+        for i, text in enumerate(texts):
+            rows[i, 1 + next((k for k, word in enumerate(self.WORDS) if word in text), len(self.WORDS))] = 1
+        return rows / np.sqrt(2)
+
+
+@pytest.fixture
+def encoder(tmp_path: Path) -> Encoder:
+    return AxesEncoder(Cache(tmp_path), "fp32")
+
+
+NORMANDY = "The Normans lived in Normandy. They came from Denmark, Iceland and Norway."
+WARSAW = "Warsaw is the capital of Poland. Its name is Warszawa. It has 18 districts."
+CAME, NAMED, MAYOR = "From where did the Normandy people come?", "What is Warsaw called?", "Who is the mayor of Warsaw?"
+ASKED = [
+    Asked(CAME, "Normans", NORMANDY, ("Denmark, Iceland and Norway", "Denmark")),
+    Asked(NAMED, "Warsaw", WARSAW, ("Warszawa",)),
+    Asked(MAYOR, "Warsaw", WARSAW, ()),
+]
+SPANS = {(CAME, "from Denmark, Iceland"): 3.0, (NAMED, "Warszawa"): 2.0, (MAYOR, "Poland"): 1.0, (MAYOR, "Normandy"): 0.5}
+
+
+def test_each_question_is_read_in_its_own_passage() -> None:
+    reader = TableReader(SPANS)
+    found = read_alone(reader, ASKED)
+    assert reader.given == [(CAME, NORMANDY), (NAMED, WARSAW), (MAYOR, WARSAW)]
+    assert found.columns.tolist() == ["answerable", "score", "exact", "f1"]
+    assert found["answerable"].tolist() == [True, True, False]
+    assert found["score"].tolist() == [3.0, 2.0, 1.0]
+    assert found["exact"].tolist() == [0.0, 1.0, 0.0]
+    assert found["f1"].tolist() == pytest.approx([4 / 7, 1.0, 0.0])  # two of three against two of four
+
+
+def test_a_span_is_never_right_where_there_is_no_answer() -> None:
+    """Not even one of which nothing is left."""
+    found = read_alone(TableReader({(MAYOR, "the"): 1.0}), ASKED[2:])
+    assert found.iloc[0].tolist() == [False, 1.0, 0.0, 0.0]
+
+
+def test_each_question_is_read_in_what_search_finds(encoder: Encoder) -> None:
+    reader = TableReader(SPANS)
+    found = read_retrieved(reader, encoder, ASKED, k=1)
+    assert reader.given == [(CAME, "Normans\n" + NORMANDY), (NAMED, "Warsaw\n" + WARSAW), (MAYOR, "Warsaw\n" + WARSAW)]
+    assert found.columns.tolist() == ["answerable", "score", "found", "sentence holds the answer"]
+    assert found["answerable"].tolist() == [True, True, False]
+    assert found["score"].tolist() == [3.0, 2.0, 1.0]
+    assert found["found"].tolist() == [True, True, False]
+    assert found["sentence holds the answer"].tolist() == [True, True, False]
+
+
+def test_the_best_span_of_all_that_is_found_is_taken(encoder: Encoder) -> None:
+    """Its sentence alone counts: that of the best span for the first question is not the one with the answer."""
+    reader = TableReader(SPANS | {(CAME, "Normans lived"): 5.0, (NAMED, "Norway"): 4.0})
+    found = read_retrieved(reader, encoder, ASKED)
+    assert len(reader.given) == 6  # both passages for each of the questions
+    assert found["score"].tolist() == [5.0, 4.0, 1.0]
+    assert found["found"].tolist() == [True, True, False]
+    assert found["sentence holds the answer"].tolist() == [False, False, False]
+
+
+def test_a_passage_is_found_only_where_the_piece_with_the_answer_is(encoder: Encoder) -> None:
+    """Twenty tokens a piece: the question is nearest to the first, and the answer stands in the last."""
+    long = "Normandy lies by the sea. " * 6 + "The people came from Denmark."
+    [asked] = [Asked(CAME, "", long, ("Denmark",))]
+    settings = SearchSettings(method="dense", max_tokens=20)
+    one, all_ = (read_retrieved(TableReader({(CAME, "Denmark"): 3.0}), encoder, [asked], k, settings) for k in (1, 5))
+    assert (one.iloc[0].tolist(), all_.iloc[0].tolist()) == ([True, -9.0, False, False], [True, 3.0, True, True])
+
+
+@pytest.mark.xfail(strict=True, reason="an answer is found inside a longer word or number")
+def test_the_sentence_holds_the_answer_as_whole_words(encoder: Encoder) -> None:
+    asked = Asked("How many rivers has Warsaw?", "Warsaw", WARSAW, ("8",))
+    found = read_retrieved(TableReader({(asked.question, "18 districts"): 1.0}), encoder, [asked])
+    assert found["sentence holds the answer"].tolist() == [False]
+
+
+@pytest.mark.xfail(strict=True, raises=ValueError, reason="max() of nothing where search drops every passage")
+def test_a_question_for_which_search_finds_nothing_is_a_row_too(encoder: Encoder) -> None:
+    found = read_retrieved(TableReader(SPANS), encoder, ASKED, settings=SearchSettings(method="dense", min_score=1.1))
+    assert found["found"].tolist() == [False, False, False]
+
+
+# --- what is held out
+
+
+def squad_file(path: Path, **articles: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]]) -> None:
+    """The shape of SQuAD: articles by title, each of passages with their questions and answers."""
+    data = [
+        {
+            "title": title,
+            "paragraphs": [
+                {"context": text, "qas": [{"question": q, "answers": [{"text": a, "answer_start": 0} for a in some]} for q, some in qas]}
+                for text, qas in passages
+            ],
+        }
+        for title, passages in articles.items()
+    ]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps({"data": data}, ensure_ascii=False), encoding="utf-8")
+
+
+NORMANS = (NORMANDY, [(CAME, ["Denmark, Iceland and Norway", "Denmark"])])
+OF_WARSAW = (WARSAW, [(NAMED, ["Warszawa"]), (MAYOR, [])])
+
+
+def test_questions_keep_all_their_answers(tmp_path: Path) -> None:
+    squad_file(
+        tmp_path / "dev.json", Old_Warsaw=[(WARSAW, [(" What is\nWarsaw called? ", ["Warszawa", "Warsaw"]), (MAYOR, [])])], Fees=[NORMANS]
+    )
+    assert questions_of(tmp_path / "dev.json", lambda title: title == "Old_Warsaw") == [
+        Asked(NAMED, "Old Warsaw", WARSAW, ("Warszawa", "Warsaw")),
+        Asked(MAYOR, "Old Warsaw", WARSAW, ()),
+    ]
+    assert [asked.title for asked in questions_of(tmp_path / "dev.json")] == ["Old Warsaw", "Old Warsaw", "Fees"]
+
+
+@pytest.mark.parametrize("missing", ["squad2_dev_half/dev-v2.0.json", "policyqa/test.json"])
+def test_a_missing_set_is_named(tmp_path: Path, missing: str) -> None:
+    for name in ("squad2_dev_half/dev-v2.0.json", "policyqa/test.json"):
+        if name != missing:
+            squad_file(tmp_path / name, Normans=[NORMANS])
+    with pytest.raises(UserError, match=r"expected the sets that notebooks/appendix/README\.md names") as caught:
+        held_out_scores(tmp_path)
+    assert str(tmp_path / missing) in str(caught.value)
+
+
+def test_the_scores_are_lines_of_text(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three questions that are held out, one of an article that is not, and one about privacy."""
+    squad_file(tmp_path / "squad2_dev_half" / "dev-v2.0.json", Normans=[NORMANS], Warsaw=[OF_WARSAW], Rhine=[("A river.", [("Why?", [])])])
+    squad_file(tmp_path / "policyqa" / "test.json", shop=[("We keep it for a year.", [("How long?", ["a year"])])])
+    (tmp_path / "reader.json").write_text('{"slope": 1, "middle": 0, "threshold": 1.0}', encoding="utf-8")
+    reader = TableReader(SPANS | {("How long?", "for a year"): 4.0})
+    monkeypatch.setattr(reading_scores, "WEIGHTS", tmp_path / "reader.safetensors")
+    monkeypatch.setattr(reading_scores, "PairReader", lambda cache: reader)
+    monkeypatch.setattr(reading_scores, "Encoder", lambda cache: encoder)
+    name, squad, policies, retrieved = held_out_scores(tmp_path)
+    assert name == "table, abstaining below 1.00"
+    assert squad.endswith(
+        ": questions 3, exact, answerable 0.500, F1, answerable 0.786, right abstentions 1, exact 0.667, F1 0.857"
+    )  # F1 of 4/7, 1, and an abstention
+    assert policies.startswith("PolicyQA test: questions 1, exact, answerable 0, F1, answerable 0.667, ")  # "a" does not count
+    assert "holds the answer for 1.000 of the answerable" in retrieved
+    assert not any("Why?" in pair for pair in reader.given)
