@@ -83,7 +83,7 @@ def measure(library: str, n: int) -> tuple[float, float, float] | None:
 
 def main() -> None:
     n = 5000 if options(__doc__).quick else 100_000
-    found = {}
+    found: dict[str, tuple[float, float, float] | None] = {}
     for pair in SIDE_BY_SIDE:
         with multiprocessing.get_context("spawn").Pool(2, maxtasksperchild=1) as processes:
             found |= dict(zip(pair, processes.starmap(measure, [(library, n) for library in pair], chunksize=1), strict=True))

@@ -13,7 +13,7 @@ from common import aim, done, named, options, seconds_of, support, table
 from sentence_transformers import SentenceTransformer
 
 from stepladder.cache import Cache
-from stepladder.encoder import sentences, weights_folder
+from stepladder.encoder import DIMENSIONS, sentences, weights_folder
 from stepladder.encoder.vectors import Arithmetic, embed, fastest_arithmetic, network_in
 from stepladder.encoder.weights import tokenizer
 from stepladder.records import Document, Passage
@@ -23,6 +23,7 @@ from stepladder.search.rerank import shown
 
 SIZES = (160, 200, 64, 96, 220, 48)  # none over 256 tokens with its title, so that neither side cuts a text
 LAYERS = 6
+Side = Callable[[list[str]], np.ndarray]  # texts to their vectors
 
 
 def texts(passages: Sequence[Passage], documents: Sequence[Document]) -> Iterator[str]:
@@ -47,7 +48,7 @@ def rate_of_products(arithmetic: Arithmetic, size: int) -> float:
     return 2.0 * size**3 / min(seconds_of(lambda: left @ right) for _ in range(5))
 
 
-def ndcg(passages: Sequence[Passage], vectors: np.ndarray, queries: Callable[[list[str]], np.ndarray]) -> float:
+def ndcg(passages: Sequence[Passage], vectors: np.ndarray, queries: Side) -> float:
     """nDCG@10 on documents over the dev cases with evidence, whose messages are the queries."""
     cases = [case for case in support().cases("dev") if support().gold_of([case]) and support().gold[case.case_id].evidence]
     scores = queries([case.text for case in cases]) @ vectors.T
@@ -75,21 +76,26 @@ def main() -> None:
     def ours(batch: list[str]) -> np.ndarray:
         return embed(batch, arithmetic)
 
-    for side in (ours, theirs):
-        side(some[:: max(1, len(some) // 100)])  # loading and the first shapes are not timed
-    vectors = {side: np.zeros((len(some), 384), dtype=np.float32) for side in (ours, theirs)}
+    for warm in (ours, theirs):
+        warm(some[:: max(1, len(some) // 100)])  # loading and the first shapes are not timed
+    vectors: dict[Side, np.ndarray] = {side: np.zeros((len(some), DIMENSIONS), dtype=np.float32) for side in (ours, theirs)}
     spent = dict.fromkeys(vectors, 0.0)
-    for side, rows in ((ours, halves[0]), (theirs, halves[0]), (theirs, halves[1]), (ours, halves[1])):  # what drifts slows both
+    turns: tuple[tuple[Side, np.ndarray], ...] = ((ours, halves[0]), (theirs, halves[0]), (theirs, halves[1]), (ours, halves[1]))
+    for side, half in turns:  # what drifts slows both
 
-        def work(side: Callable[[list[str]], np.ndarray] = side, rows: np.ndarray = rows) -> None:
-            vectors[side][rows] = side([some[i] for i in rows])
+        def work(side: Side = side, half: np.ndarray = half) -> None:
+            vectors[side][half] = side([some[i] for i in half])
 
         spent[side] += seconds_of(work)
 
     quality = {side: ndcg(passages, vectors[side][: len(passages)], side) for side in vectors}
     limits = {kind: rate_of_products(kind, 1024 if chosen.quick else 4096) for kind in {arithmetic, "fp32"}}
     rows = []
-    for side, name, kind in ((ours, "stepladder", arithmetic), (theirs, named("sentence-transformers"), "fp32")):
+    sides: tuple[tuple[Side, str, Arithmetic], ...] = (
+        (ours, named("stepladder"), arithmetic),
+        (theirs, named("sentence-transformers"), "fp32"),
+    )
+    for side, name, kind in sides:
         rate = operations(lengths) / spent[side]
         speed = [f"{spent[side]:.1f}", f"{len(some) / spent[side]:.0f}", f"{quality[side]:.4f}"]
         rows.append([name, kind, *speed, f"{rate / 1e9:.0f}", f"{limits[kind] / 1e9:.0f}", f"{rate / limits[kind]:.0%}"])

@@ -407,9 +407,10 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = Looks(stop_at=1), Looks()
-    with monkeypatch.context() as at_once, pytest.raises(KeyboardInterrupt):
+    with monkeypatch.context() as at_once:
         at_once.setattr(reading, "CHECKPOINT_SECONDS", 0)
-        train(tmp_path, first)
+        with pytest.raises(KeyboardInterrupt):
+            train(tmp_path, first)
     (tmp_path / "99.safetensors").write_bytes(b"half a file")  # as if killed while the next checkpoint was being written
     (tmp_path / "step.json.part").write_text("{")
     again = train(tmp_path, second)

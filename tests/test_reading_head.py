@@ -17,6 +17,7 @@ from stepladder.cache import Cache
 from stepladder.encoder.pairs import WEIGHTS, PairNetwork, PairReader, padded, trained_network, windows
 from stepladder.records import Case, Evidence, Gold, Passage
 from stepladder.tuning import reading_head
+from stepladder.tuning.reading import Item, loss_of
 from stepladder.tuning.reading_head import Lesson, tune_reader
 
 CHANGES = ("encoder.encoder.layer.5.", "encoder.pooler.", "span.", "pair.")
@@ -139,19 +140,26 @@ def test_without_a_literal_quote_nothing_is_learned(base: PairReader, lessons: S
     assert tune_reader(base, lessons, seed=0) == {}
 
 
-def test_what_is_computed_in_two_parts_is_what_the_network_computes(base: PairReader) -> None:
-    items = [item for lesson in LESSONS for item in reading_head._items(lesson)]
-    network = base.network
-    for seen, (window, _, _) in zip(reading_head._frozen(network, items), items, strict=True):
-        ids, types, mask = padded([window])
+def test_what_learns_says_what_the_network_says(base: PairReader, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As long as nothing is learned: the layers below are computed once, and neither that nor the padding makes a difference."""
+    seen: list[tuple[torch.Tensor, torch.Tensor, Sequence[Item]]] = []
+
+    def recorded(spans: torch.Tensor, pair: torch.Tensor, batch: Sequence[Item]) -> torch.Tensor:
+        seen.append((spans.detach(), pair.detach(), batch))
+        return loss_of(spans, pair, batch)
+
+    monkeypatch.setattr(reading_head, "loss_of", recorded)
+    monkeypatch.setattr(reading_head, "LEARNING_RATE", 0.0)
+    monkeypatch.setattr(reading_head, "EPOCHS", 1)
+    found = tune_reader(base, LESSONS, seed=0)
+    assert sorted(len(batch) for _, _, batch in seen) == [1, 4]
+    for spans, pair, batch in seen:
         with torch.inference_mode():
-            hidden = torch.zeros(*ids.shape, seen.hidden.shape[1])
-            hidden[0, : len(seen.hidden)] = seen.hidden
-            found = network.heads(network.encoder.encoder.layer[-1](hidden, mask[:, None, None, :].bool()), types, mask)
-            expected = network(ids, types, mask)
-        for one, two in zip(found, expected, strict=True):
-            np.testing.assert_allclose(one, two, atol=1e-4)
-    assert len(network.encoder.encoder.layer) == 6
+            expected = base.network(*padded([window for window, _, _ in batch]))
+        np.testing.assert_allclose(spans, expected[0], atol=1e-4)
+        np.testing.assert_allclose(pair, expected[1], atol=1e-4)
+    before = dict(base.network.named_parameters())
+    assert [name for name, tensor in found.items() if not torch.equal(tensor, before[name])] == []
 
 
 # --- what a lesson says
@@ -213,7 +221,6 @@ def test_the_wording_is_looked_for_in_the_quote_and_not_before_it() -> None:
     assert span == (PAGE.rindex("Postage"), PAGE.rindex("Postage") + 7)
 
 
-@pytest.mark.xfail(strict=True, reason="a wording is found inside a longer number or word")
 @pytest.mark.parametrize(("quote", "answer"), [("Within 45 days, 5 for food.", "5"), ("A note is needed: no.", "no")])
 def test_a_wording_is_whole_words(quote: str, answer: str) -> None:
     assert reading_head._span(quote, Lesson("", (), (quote,), (answer,))) == (
@@ -222,7 +229,6 @@ def test_a_wording_is_whole_words(quote: str, answer: str) -> None:
     )
 
 
-@pytest.mark.xfail(strict=True, reason="some capitals become two characters in lower case, and what follows is displaced")
 def test_the_wording_is_found_behind_any_capital() -> None:
     quote = "İzmir and İstanbul: 30 days."
     start, end = reading_head._span(quote, Lesson("", (), (quote,), ("30 days",))) or (0, 0)

@@ -17,8 +17,12 @@ from hypothesis import strategies as st
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder, count_tokens
 from stepladder.encoder.weights import tokenizer
-from stepladder.records import Document, Passage
-from stepladder.search import SearchIndex, SearchSettings, chunk, reciprocal_rank_fusion
+from stepladder.records import Document, Passage, UserError
+from stepladder.search import Between, Changes, SearchIndex, SearchSettings, chunk, keep_within, reciprocal_rank_fusion
+from stepladder.search import graph as graph_module
+from stepladder.search import index as index_module
+from stepladder.search.fuse import convex_sum
+from stepladder.search.graph import Graph, GraphSettings, nearest_allowed, top
 
 EVERYTHING = -1.0  # a minimum score that drops nothing
 
@@ -56,6 +60,7 @@ def ids(found: Sequence[Passage]) -> list[str]:
 
 
 MANY = [document(f"d{i}", f"Fact number {i} about thing{i}.") for i in range(120)]
+GRAPHED = [document(f"g{i}", f"Graph text {i}.") for i in range(400)]  # of fewer, an index compares each with the query
 DENSE = SearchSettings(method="dense", min_score=EVERYTHING, graph=False)
 GRAPH = replace(DENSE, graph=True)
 BM25 = SearchSettings(method="bm25", min_score=EVERYTHING)
@@ -261,7 +266,7 @@ def test_a_graph_finds_nearly_what_exact_search_finds(encoder: HashEncoder) -> N
 
 
 def test_two_graphs_of_the_same_documents_are_the_same(encoder: HashEncoder) -> None:
-    one, two = (SearchIndex(MANY, encoder, replace(GRAPH, ef=10)) for _ in range(2))
+    one, two = (SearchIndex(GRAPHED, encoder, replace(GRAPH, ef=10)) for _ in range(2))
     assert [one.search(f"q{i}", k=5) for i in range(5)] == [two.search(f"q{i}", k=5) for i in range(5)]
 
 
@@ -306,7 +311,6 @@ def test_a_sum_by_hand(cosines: list[float], lexical: list[float], weight: float
     np.testing.assert_allclose(convex_sum(np.array(cosines), np.array(lexical), weight), expected, atol=1e-12)
 
 
-
 def test_fused_search_is_the_fusion_of_both(encoder: HashEncoder) -> None:
     documents = [document(f"d{i}", f"tent {'pole ' * i}") for i in range(1, 9)]
     query = "pole of a tent"
@@ -338,22 +342,22 @@ def test_fusion_by_sum_is_the_formula(encoder: HashEncoder, weight: float) -> No
         cosines = encoder.encode([f"x\n{d.text}" for d in TENTS]) @ encoder.encode([query])[0]
         words = bm25_by_hand(query.split(), TENTS)
         points = weight * (cosines + 1) / (cosines.max() + 1) + (1 - weight) * words / words.max()
-        assert ids(index.search(query, k=8)) == [f"d{i + 1}" for i in np.argsort(-points)]
+        found = index.search(query, k=8)
+        assert sorted(ids(found)) == sorted(d.doc_id for d in TENTS)
+        np.testing.assert_allclose([points[int(p.doc_id[1:]) - 1] for p in found], sorted(points, reverse=True), atol=1e-6)
 
 
 def test_a_sum_of_one_alone_is_the_dense_or_the_lexical_order(encoder: HashEncoder) -> None:
-    dense, lexical = SearchIndex(MANY, encoder, DENSE), SearchIndex(MANY, encoder, BM25)
-    for query in ("Where is thing77?", "fact thing5 thing6", "number thing119"):
-        found = [
-            SearchIndex(MANY, encoder, replace(FUSED, fusion="sum", dense_weight=w)).search(query, k=60, where={"kind": ["policy"]})
-            for w in (1.0, 0.0)
-        ]
-        assert found[0] == dense.search(query, k=60)
-        named = [p for p in lexical.search(query, k=3) if any(f"{word}." in p.text for word in query.split())]
-        assert named
-        assert found[1][: len(named)] == named
-    no_words = SearchIndex(MANY, encoder, replace(FUSED, fusion="sum", dense_weight=0.0))
-    assert no_words.search("zzzqqq", k=9) == dense.search("zzzqqq", k=9)
+    for documents, query in ((MANY, "Where is thing77?"), (TENTS, "pole"), (TENTS, "peg")):
+        dense, lexical, all_dense, all_lexical = (
+            ids(SearchIndex(documents, encoder, how).search(query, k=8))
+            for how in (DENSE, BM25, *(replace(FUSED, fusion="sum", dense_weight=weight) for weight in (1.0, 0.0)))
+        )
+        assert dense[: len(lexical)] != lexical
+        assert all_dense == dense
+        assert all_lexical[: len(lexical)] == lexical  # behind them come those without a shared word
+    no_word = [SearchIndex(MANY, encoder, how).search("zzzqqq") for how in (DENSE, replace(FUSED, fusion="sum", dense_weight=0.0))]
+    assert ids(no_word[0]) == ids(no_word[1])
 
 
 def test_a_reranker_has_the_last_word_on_order(encoder: HashEncoder) -> None:
@@ -429,14 +433,16 @@ def unit(rng: np.random.Generator, n: int, dimensions: int) -> np.ndarray:
 class WatchedGraph(Graph):
     """Remembers how many rows it was asked for."""
 
-    asked: list[int]
+    def __init__(self, dimensions: int, settings: GraphSettings) -> None:
+        super().__init__(dimensions, settings)
+        self.asked: list[int] = []
 
     def nearest(self, vector: np.ndarray, n: int) -> np.ndarray:
         self.asked.append(n)
         return super().nearest(vector, n)
 
 
-@settings(max_examples=200, deadline=None, derandomize=True)
+@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.lists(st.sampled_from([-1.0, 0.0, 0.25, 0.5, 1.0]), max_size=12), st.integers(1, 15))
 def test_top_is_the_head_of_a_stable_sort(scores: list[float], n: int) -> None:
     assert top(np.array(scores), n).tolist() == np.argsort(-np.array(scores), kind="stable")[:n].tolist()
@@ -514,8 +520,7 @@ def test_a_loaded_graph_is_the_saved_one(tmp_path: Path) -> None:
 def graph_of_many() -> tuple[np.ndarray, WatchedGraph]:
     vectors = unit(np.random.default_rng(0), 3000, 16)
     graph = WatchedGraph(16, GraphSettings())
-    graph.build(vectors)
-    return vectors, graph
+    return vectors, graph.build(vectors)  # type: ignore[return-value]
 
 
 @pytest.mark.parametrize("share", [0.5, 0.1, 0.01, 0.001])
@@ -579,16 +584,28 @@ def test_an_index_has_a_graph_from_its_size_on(encoder: HashEncoder, wanted: boo
     assert (index.graph is not None) == (wanted is True)
 
 
-@pytest.mark.xfail(strict=True, reason="hnswlib reaches no other vector from hundreds of equal ones, and raises RuntimeError")
-@pytest.mark.parametrize("k", [5, 400])
-def test_a_text_that_stands_hundreds_of_times_does_not_hide_the_others(encoder: HashEncoder, k: int) -> None:
-    same = [document(f"s{i}", "Write to us, we answer within two days.", title="Contact") for i in range(300)]
-    documents = [some for pair in zip(same, [*MANY[:100], *same[:200]], strict=True) for some in dict.fromkeys(pair)]
-    documents = list({d.doc_id: d for d in documents}.values())
-    exact, graph = (SearchIndex(documents, encoder, some) for some in (DENSE, GRAPH))
-    for i in range(0, 100, 10):
-        query = query_of(exact.passages[0]) if k == 400 else f"question {i}"
-        assert len({p.passage_id for p in graph.search(query, k=k)} & {p.passage_id for p in exact.search(query, k=k)}) >= 0.8 * k
+@pytest.mark.xfail(strict=True, reason="hundreds of equal vectors fill every place among the neighbours and the candidates")
+def test_a_vector_that_stands_hundreds_of_times_does_not_hide_the_others() -> None:
+    rng = np.random.default_rng(0)
+    vectors = unit(rng, 1000, 16)
+    vectors = rng.permutation(np.concatenate([vectors, np.repeat(vectors[:1], 600, axis=0)]))
+    graph = small_graph(vectors)
+    for query in unit(rng, 20, 16):
+        cosines = vectors @ query
+        assert cosines[nearest_allowed(query, vectors, graph, None, 10)].min() >= np.sort(cosines)[-10] - 1e-6
+
+
+@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="hnswlib raises where it reaches fewer vectors than it was asked for")
+def test_a_graph_that_does_not_reach_every_vector_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As above, and the filter lets only what is far from the query pass, so that the graph is asked for ever more."""
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", 1)
+    rng = np.random.default_rng(0)
+    vectors = unit(rng, 1000, 16)
+    vectors = rng.permutation(np.concatenate([vectors, np.repeat(vectors[:1], 600, axis=0)]))
+    graph = small_graph(vectors)
+    for query in unit(rng, 20, 16):
+        far = np.sort(np.argsort(vectors @ query)[:100])
+        assert nearest_allowed(query, vectors, graph, far, 10).tolist() == far[top(vectors[far] @ query, 10)].tolist()
 
 
 # --- what may be found
@@ -652,6 +669,107 @@ def test_fewer_than_one_is_an_error(encoder: HashEncoder, k: int) -> None:
         SearchIndex(MANY, encoder, DENSE).search("alpha", k=k)
 
 
+PAGES = [
+    replace(document(doc_id, f"Page {doc_id} about tents.", kind=kind), updated_at=day, title=title)
+    for doc_id, kind, day, title in [
+        ("a", "policy", "2025-12-31", "Returns"),
+        ("b", "policy", "2026-01-01", "Postage"),
+        ("c", "faq", "2026-01-31", "Returns"),
+        ("d", "faq", "2026-02-01", "Ünïcode, 100 %"),
+        ("e", "policy", "", "Returns"),
+    ]
+]
+
+
+@pytest.mark.parametrize(
+    ("where", "expected"),
+    [
+        ({"updated_at": Between("2026-01-01", "2026-01-31")}, "bc"),  # both ends included
+        ({"updated_at": Between("2026-01-01")}, "bcd"),
+        ({"updated_at": Between(high="2026-01-01")}, "abe"),  # a page without a date is the oldest
+        ({"updated_at": Between()}, "abcde"),
+        ({"updated_at": Between("2026-01-31", "2026-01-01")}, ""),
+        ({"updated_at": Between("2027-01-01")}, ""),
+        ({"updated_at": [""]}, "e"),
+        ({"title": ["Returns"]}, "ace"),
+        ({"title": ["Returns"], "kind": ["policy"]}, "ae"),
+        ({"title": ["Returns"], "kind": ["policy"], "updated_at": Between("2025-01-01")}, "a"),
+        ({"title": ["Ünïcode, 100 %", "Postage"]}, "bd"),
+        ({"title": ["returns"]}, ""),
+        ({"url": ["https://x.example/c"], "status": ["published"]}, "c"),
+        ({"doc_id": Between("b", "d")}, "bcd"),
+        ({"kind": ["nothing", ""], "title": ["Returns"]}, ""),
+        ({"status": ["draft"]}, ""),
+    ],
+)
+@pytest.mark.parametrize("graph", [False, True])
+def test_filters_on_several_fields_and_ranges(
+    encoder: HashEncoder, where: Any, expected: str, graph: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", 0)  # so that the graph is asked
+    for method in ("dense", "bm25", "fused"):
+        index = SearchIndex(PAGES, encoder, replace(FUSED, method=method, graph=graph))  # type: ignore[arg-type]
+        assert sorted(ids(index.search("tents", k=50, where=where))) == list(expected)
+
+
+def test_a_filter_counts_passages_not_documents(encoder: HashEncoder) -> None:
+    documents = [document("long", f"{FOUR} " * 20), document("none", ""), document("short", "Short.", kind="faq"), document("last", FOUR)]
+    index = SearchIndex(documents, encoder, replace(DENSE, max_tokens=6))
+    assert len(index.search("alpha", k=500, where={"doc_id": ["long"]})) == 40
+    assert ids(index.search("alpha", k=500, where={"kind": ["faq"]})) == ["short"]
+    assert set(ids(index.search("alpha", k=500, where={"doc_id": Between("m")}))) == {"short"}
+    assert index.search("alpha", where={"doc_id": ["none"]}) == []
+
+
+@pytest.mark.parametrize("graph", [False, True])
+def test_a_filtered_search_equals_an_index_of_what_passes(encoder: HashEncoder, graph: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "Graph", WatchedGraph)
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", 1)
+    documents = [document(f"g{i}", f"Graph text {i}.", kind=f"kind {(i % 10 == 0) + (i % 40 == 0)}") for i in range(400)]
+    index = SearchIndex(documents, encoder, replace(DENSE, graph=graph))
+    for kind, n in (("kind 0", 360), ("kind 1", 30), ("kind 2", 10)):
+        alone = SearchIndex([d for d in documents if d.kind == kind], encoder, DENSE)
+        assert len(alone.passages) == n
+        for query in ("alpha", "beta"):
+            assert ids(index.search(query, k=10, where={"kind": [kind]})) == ids(alone.search(query, k=10))
+    if graph:
+        assert isinstance(index.graph, WatchedGraph)
+        assert len(index.graph.asked) >= 6
+
+
+def passage(title: str, text: str) -> Passage:
+    return Passage("p", "d", title, "", "faq", text, 0, len(text))
+
+
+@pytest.mark.parametrize(("budget", "kept"), [(None, 4), (0, 0), (-1, 0), (1, 1), (2, 1), (3, 1), (4, 2), (6, 2), (7, 3), (9, 3), (10, 4)])
+def test_a_budget_keeps_the_longest_head_that_fits(budget: int | None, kept: int) -> None:
+    some = [passage("", "hello"), passage("hello", "world!"), passage("", "unaffable"), passage("unaffable", "")]
+    assert [count_tokens(query_of(p)) for p in some] == [1, 3, 3, 3]
+    assert keep_within(some, budget) == some[:kept]
+
+
+def test_a_small_passage_behind_one_that_does_not_fit_is_not_kept() -> None:
+    assert keep_within([passage("", "hello world!"), passage("", "hello")], 2) == []
+    assert keep_within([], 5) == []
+
+
+def test_a_search_keeps_to_its_budget(encoder: HashEncoder) -> None:
+    index = SearchIndex(MANY, encoder, DENSE)
+    found = index.search("alpha", k=5)
+    budget = sum(count_tokens(query_of(p)) for p in found[:2])
+    assert index.search("alpha", k=5, token_budget=budget) == found[:2]
+    assert index.search("alpha", k=5, token_budget=budget - 1) == found[:1]
+    assert index.search("alpha", k=1, token_budget=budget) == found[:1]
+    assert index.search("alpha", token_budget=0) == []
+    assert index.search("alpha", token_budget=10_000) == found
+
+
+@pytest.mark.xfail(strict=True, raises=TypeError, reason="count_tokens takes no lone surrogate")
+def test_a_budget_holds_for_any_text(encoder: HashEncoder) -> None:
+    index = SearchIndex([document("a", "Half of a pair: \ud83e")], encoder, FUSED)
+    assert ids(index.search("pair", token_budget=100)) == ["a"]
+
+
 # --- updates
 
 
@@ -668,23 +786,189 @@ def test_a_deleted_document_vanishes_and_only_new_text_is_embedded(tmp_path: Pat
     assert index.search("Ninety days") == []
 
 
-WORDS = st.lists(st.sampled_from(["tent", "pole", "days", "refund", "the", "£5", "."]), min_size=0, max_size=6).map(" ".join)
-ROW = st.tuples(st.sampled_from("abcdef"), WORDS, st.sampled_from(["policy", "faq"]), st.sampled_from(["published", "draft", "archived"]))
-FOLDER = st.lists(ROW, max_size=6, unique_by=lambda row: row[0]).map(lambda rows: [document(*row) for row in rows])
+@pytest.mark.parametrize("method", ["SearchIndex", "stale", "update"])
+def test_two_published_documents_of_one_id_are_an_error(encoder: HashEncoder, method: str) -> None:
+    twice = [document("b", "One."), document("returns", "Two."), document("returns", "Three.")]
+    index = SearchIndex(MANY[:3], encoder, DENSE)
+    with pytest.raises(UserError, match="two published documents have the doc_id 'returns'; expected each id once; rename or remove one"):
+        SearchIndex(twice, encoder, DENSE) if method == "SearchIndex" else getattr(index, method)(twice)
+    assert sorted(ids(index.search("alpha"))) == ["d0", "d1", "d2"]
 
 
-@settings(max_examples=25, deadline=None, derandomize=True)
-@given(before=FOLDER, after=FOLDER, query=WORDS, graph=st.booleans())
-def test_update_then_search_is_rebuild_then_search(
-    encoder: HashEncoder, before: list[Document], after: list[Document], query: str, graph: bool
+@pytest.mark.parametrize("status", ["draft", "archived"])
+def test_an_unpublished_document_may_have_the_id_of_a_published_one(encoder: HashEncoder, status: str) -> None:
+    other = document("returns", "Sixty days.", status=status)
+    for documents in ([other, document("returns", "Thirty days.")], [document("returns", "Thirty days."), other, other]):
+        index = SearchIndex(documents, encoder, FUSED)
+        assert [p.text for p in index.search("days")] == ["Thirty days."]
+        assert not index.stale(documents)
+
+
+BEFORE = [document(i, f"Text {i}.") for i in "abcde"] + [document("x", "A draft.", status="draft")]
+
+
+@pytest.mark.parametrize(
+    ("after", "expected"),
+    [
+        (BEFORE, Changes((), (), ())),
+        (BEFORE[::-1], Changes((), (), ())),
+        ([], Changes((), (), tuple("abcde"))),
+        ([*BEFORE, document("n", "New."), document("m", "New.")], Changes(("n", "m"), (), ())),
+        ([*BEFORE, document("n", "New.", status="draft")], Changes((), (), ())),
+        ([*BEFORE[:5], document("x", "Another draft.", status="draft")], Changes((), (), ())),
+        ([*BEFORE[:5], document("x", "A draft.")], Changes(("x",), (), ())),
+        ([*BEFORE[1:], document("a", "Text a.", status="archived")], Changes((), (), ("a",))),
+        ([*BEFORE[1:], document("a", "Other text.")], Changes((), ("a",), ())),
+        ([*BEFORE[1:], document("a", "Text a.", title="Another")], Changes((), ("a",), ())),
+        ([*BEFORE[1:], document("a", "Text a.", kind="faq")], Changes((), ("a",), ())),
+        ([*BEFORE[1:], replace(BEFORE[0], updated_at="2026-01-03")], Changes((), ("a",), ())),
+        ([*BEFORE[1:], replace(BEFORE[0], url="")], Changes((), ("a",), ())),
+        ([document("n", ""), document("b", "B."), *BEFORE[2:4]], Changes(("n",), ("b",), ("a", "e"))),
+    ],
+)
+def test_changes_are_what_differs_and_an_update_returns_the_same(encoder: HashEncoder, after: list[Document], expected: Changes) -> None:
+    index = SearchIndex(BEFORE, encoder, FUSED)
+    before = index.search("text", k=9)
+    assert index.stale(after) == expected
+    assert bool(index.stale(after)) == (expected != Changes((), (), ()))
+    assert index.search("text", k=9) == before  # asking changes nothing
+    assert index.update(after) == expected
+    assert index.stale(after) == index.update(after) == Changes((), (), ())
+    assert set(index.parts) == {d.doc_id for d in after if d.status == "published"}
+
+
+def test_of_a_changed_document_only_new_passages_are_embedded(tmp_path: Path) -> None:
+    encoder = HashEncoder(Cache(tmp_path))
+    index = SearchIndex([document("a", "One two. Three four. Five six.")], encoder, replace(FUSED, max_tokens=3))
+    assert encoder.computed == ["A\nOne two.", "A\nThree four.", "A\nFive six."]
+    encoder.computed.clear()
+    index.update([document("a", "One two. Seven eight. Five six.", kind="faq")])
+    assert encoder.computed == ["A\nSeven eight."]
+    assert [p.text for p in index.passages] == ["One two.", "Seven eight.", "Five six."]
+    encoder.computed.clear()
+    index.update([document("a", "One two.", title="B")])
+    assert encoder.computed == ["B\nOne two."]  # the title is embedded too
+
+
+def test_a_query_is_embedded_once(tmp_path: Path) -> None:
+    encoder = HashEncoder(Cache(tmp_path))
+    index = SearchIndex(MANY[:3], encoder, FUSED)
+    encoder.computed.clear()
+    assert index.search("alpha") == index.search("alpha", where={"kind": ["policy"]})
+    assert encoder.computed == ["alpha"]
+
+
+def test_an_update_that_fails_leaves_the_index_as_it_was(tmp_path: Path) -> None:
+    class Broken(HashEncoder):
+        def _embed(self, texts: list[str]) -> np.ndarray:
+            if any("Ninety" in text for text in texts):
+                raise RuntimeError("out of memory")
+            return super()._embed(texts)
+
+    index = SearchIndex([document("a", "Thirty days."), document("b", "Sixty days.")], Broken(Cache(tmp_path)), GRAPH)
+    before = index.search("days")
+    with pytest.raises(RuntimeError, match="out of memory"):
+        index.update([document("a", "Ninety days.")])
+    assert index.search("days") == before
+    assert index.update([document("b", "Sixty days.")]) == Changes((), (), ("a",))
+    assert ids(index.search("days")) == ["b"]
+
+
+def nearly_equal(index: SearchIndex, exact: SearchIndex, where: Any = None) -> bool:
+    """Of ten searches for ten passages each, does the index find 95 % of what is right?"""
+    hits = 0
+    for i in range(10):
+        truth, found = ({replace(p, score=0.0) for p in some.search(f"question {i}", k=10, where=where)} for some in (exact, index))
+        hits += len(truth & found)
+    return hits >= 95
+
+
+def test_a_large_graph_is_updated_in_place(encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "REBUILD_BELOW", 300)
+    monkeypatch.setattr(graph_module, "GATHER_BELOW", 1)
+    documents = [document(f"g{i}", f"Graph text {i}.", kind=f"kind {i % 3}") for i in range(400)]
+    index = SearchIndex(documents, encoder, GRAPH)
+    first = index.graph
+    assert first is not None
+    tombstones = 0
+    for day in range(3):  # each day 10 pages go, 10 change, 5 are new, and all stand in another order
+        documents = [document(f"new{day} {i}", f"Graph news {day} {i}.", kind="kind 1") for i in range(5)] + documents[10:][::-1]
+        documents[20:30] = [replace(d, text=f"{d.text} Since day {day}.") for d in documents[20:30]]
+        index.update(documents)
+        tombstones += 20
+        exact = SearchIndex(documents, encoder, DENSE)
+        assert index.graph is first
+        assert first.deleted == tombstones / (len(documents) + tombstones)
+        assert nearly_equal(index, exact)
+        assert nearly_equal(index, exact, {"kind": ["kind 1"]})
+        assert len(index.search("alpha", k=1000)) == len(documents)
+        for i in (0, 4, 25, 100, len(documents) - 1):
+            assert index.search(query_of(exact.passages[i]), k=1)[0].doc_id == documents[i].doc_id
+
+
+@pytest.mark.parametrize(("gone", "kept"), [(80, True), (81, False)])
+def test_a_graph_with_too_many_tombstones_is_made_anew(
+    encoder: HashEncoder, gone: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    updated = SearchIndex(before, encoder, replace(FUSED, graph=graph))
-    updated.update(after)
-    rebuilt = SearchIndex(after, encoder, replace(FUSED, graph=graph))
-    for where in (None, {"kind": ["faq"]}):
-        found = updated.search(query, k=4, where=where)
-        assert found == rebuilt.search(query, k=4, where=where)
-        assert set(ids(found)) <= {d.doc_id for d in after if d.status == "published"}
+    monkeypatch.setattr(index_module, "REBUILD_BELOW", 50)
+    index = SearchIndex(GRAPHED, encoder, GRAPH)
+    first = index.graph
+    index.update(GRAPHED[gone:])
+    assert (index.graph is first) == kept
+    assert index.graph is not None
+    assert index.graph.deleted == (0.2 if kept else 0)
+    assert nearly_equal(index, SearchIndex(GRAPHED[gone:], encoder, DENSE))
+
+
+def test_a_graph_that_becomes_small_is_made_anew(encoder: HashEncoder, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(index_module, "REBUILD_BELOW", 400)
+    index = SearchIndex(GRAPHED, encoder, GRAPH)
+    first = index.graph
+    index.update(GRAPHED[1:])
+    assert index.graph is not first
+    assert index.graph is not None
+    assert index.graph.deleted == 0
+    assert nearly_equal(index, SearchIndex(GRAPHED[1:], encoder, DENSE))
+    index.update([])
+    assert index.graph is None
+    index.update(GRAPHED)
+    assert nearly_equal(index, SearchIndex(GRAPHED, encoder, DENSE))
+
+
+WORDS = st.lists(st.sampled_from(["tent", "pole", "days", "refund", "the", "£5", "."]), min_size=0, max_size=6).map(" ".join)
+PAGE = st.builds(
+    Document,
+    doc_id=st.sampled_from("abcdef"),
+    title=st.sampled_from(["", "Returns", "Tent poles"]),
+    url=st.sampled_from(["", "https://x.example/"]),
+    kind=st.sampled_from(["policy", "faq"]),
+    status=st.sampled_from(["published", "published", "draft", "archived"]),
+    updated_at=st.sampled_from(["", "2026-01-01", "2026-02-01"]),
+    text=WORDS,
+)
+FOLDER = st.lists(PAGE, max_size=6, unique_by=lambda page: page.doc_id)
+WHERES: list[Any] = [
+    None,
+    {"kind": ["faq"]},
+    {"title": ["Returns", ""], "updated_at": Between("2026-01-01")},
+    {"updated_at": Between(high="2026-01-01"), "url": ["https://x.example/"]},
+]
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(folders=st.lists(FOLDER, min_size=2, max_size=4), query=WORDS, graph=st.booleans(), fusion=st.sampled_from(["rank", "sum"]))
+def test_update_then_search_is_rebuild_then_search(
+    encoder: HashEncoder, folders: list[list[Document]], query: str, graph: bool, fusion: Any
+) -> None:
+    how = replace(FUSED, graph=graph, fusion=fusion, max_tokens=3, overlap=1)
+    updated = SearchIndex(folders[0], encoder, how)
+    for folder in folders[1:]:
+        updated.update(folder)
+        rebuilt = SearchIndex(folder, encoder, how)
+        for where in WHERES:
+            found = updated.search(query, k=4, where=where)
+            assert found == rebuilt.search(query, k=4, where=where)
+            assert set(ids(found)) <= {d.doc_id for d in folder if d.status == "published"}
 
 
 # --- queries that nobody expects
@@ -710,6 +994,14 @@ def test_a_weird_query_is_answered_like_any_other(encoder: HashEncoder, method: 
     index = SearchIndex(MANY[:10], encoder, replace(FUSED, method=method))
     found = index.search(query, k=3)
     assert len(found) == (0 if method == "bm25" else 3)  # no document shares a word with any of these
+
+
+@pytest.mark.parametrize("fusion", ["rank", "sum"])
+def test_a_query_of_ten_thousand_words_is_searched_for_all_of_them(encoder: HashEncoder, fusion: Any) -> None:
+    """The encoder reads only its head; BM25 reads all of it."""
+    query = " ".join(f"word{i}" for i in range(9_999)) + " thing77"
+    assert ids(SearchIndex(MANY, encoder, BM25).search(query)) == ["d77"]
+    assert "d77" in ids(SearchIndex(MANY, encoder, replace(FUSED, fusion=fusion)).search(query, k=2))
 
 
 @pytest.mark.parametrize("query", ["", " ", "\n\t "])

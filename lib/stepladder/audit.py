@@ -20,7 +20,7 @@ from stepladder.dataset import SPLITS, Dataset
 from stepladder.encoder import MAX_TOKENS, Encoder, count_tokens
 from stepladder.encoder.pairs import SOURCES
 from stepladder.encoder.text import fingerprints
-from stepladder.records import Case
+from stepladder.records import Case, UserError
 
 CONTAINMENT = 0.6
 COSINE = 0.9
@@ -285,6 +285,8 @@ def _date(text: str) -> date | None:
 
 def seen_by_reader(folder: Dataset) -> pd.DataFrame:
     """Documents and cases of which the embedded reader has been trained on two sentences or more: it would read those too well."""
+    if not SOURCES.exists():
+        raise UserError(f"{SOURCES}: no such file, expected what the reader was trained on; install the package again")
     known = np.load(SOURCES)
     rows = []
     texts = [("document", d.doc_id, d.text) for d in folder.documents] + [("case", c.case_id, c.text) for c in folder.all_cases]

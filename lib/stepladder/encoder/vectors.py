@@ -150,5 +150,7 @@ class Encoder:
         """(key, text) by length, in blocks that are stored one by one; a bar where there is more than one."""
         todo = list(missing.items()) if len(missing) <= BLOCK else sorted(missing.items(), key=lambda item: len(item[1]))
         starts = range(0, len(todo), BLOCK)
-        for start in tqdm(starts, desc=f"embedding {len(todo):,} texts", unit="block", leave=False, disable=len(starts) < 2):
+        for start in tqdm(
+            starts, desc=f"embedding {len(todo):,} texts", unit="block", leave=False, disable=True if len(starts) < 2 else None
+        ):
             yield todo[start : start + BLOCK]

@@ -24,6 +24,7 @@ _AFTER = r"\b(?:and|but|so|also|or|oh|then|now|thing|ps)\s+"
 _QUESTION = re.compile(
     rf"\?|(?:^|[,:;(–—-]\s*|{_AFTER}){_DO}\s+{_WHO}"
     rf"|\b(?:wh(?:at|en|ere|ich|y|o)|how)\s+(?:[\w-]+\s+){{0,2}}{_DO}\s+{_WHO}"
+    rf"|(?:^|[,:;(–—-]\s*|{_AFTER})(?:what|when|where|who|how)['’]?s\b|\b(?:do|can|will|could)\s+u\b"
     rf"|(?:^|[:;(]\s*|{_AFTER})(?:wh(?:ich|ose|y|ether|o)\b|how\s+(?:much|many|long|often|far|big|small|heavy)\b"
     r"|what(?:'s)?\s+(?:about|if|is|are|\w+\s+(?:is|are)))"
     r"|\b(?:wonder\w*|curious|tell\s+me|let\s+me\s+know|remind\s+me|(?:like|need|wants?)\s+to\s+know|(?:no|any)\s+idea|quote)\b"
@@ -62,6 +63,7 @@ def find_answer(
     """
     texts = [(f"{p.title}\n{p.text}" if p.title else p.text, p.doc_id) for p in passages]
     texts += [(paragraph, "") for paragraph in _nearest_paragraphs(encoder, asked, company)]
+    texts = [(text, doc_id) for text, doc_id in texts if text.strip()]
     if not asked or not texts:
         return None
     pairs = [(question, *text) for question in asked for text in texts]
@@ -70,11 +72,12 @@ def find_answer(
     _, text, doc_id = pairs[best]
     found = readings[best]
     around = next((text[a:b] for a, b in sentence_spans(text) if a <= found.start < b), "")
-    return Finding(text[found.start : found.end], around.lstrip("- "), doc_id, confidence(found.score))
+    return Finding(text[found.start : found.end], re.sub(r"^[-*•]\s+", "", around), doc_id, confidence(found.score))
 
 
 def _nearest_paragraphs(encoder: Encoder, asked: Sequence[str], company: str) -> list[str]:
-    paragraphs = [p for p in company.split("\n\n") if p.strip() and not p.startswith("#")]
+    paragraphs = ["\n".join(line for line in p.splitlines() if not line.startswith("#")) for p in company.split("\n\n")]
+    paragraphs = [p for p in paragraphs if p.strip()]
     if not paragraphs or not asked:
         return []
     near = (encoder.encode(paragraphs) @ encoder.encode(asked).T).max(axis=1)

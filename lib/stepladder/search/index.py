@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from typing import Literal
 
 import bm25s
@@ -126,21 +127,26 @@ class SearchIndex:
         """
         changes = self.stale(documents)
         new = set(changes.added) | set(changes.changed)
-        parts = {d.doc_id: self._part(d) if d.doc_id in new else self.parts[d.doc_id] for d in _published(documents)}
-        fresh = [p for doc_id in parts if doc_id in new for p in parts[doc_id].passages]
-        made = self.encoder.encode([shown(p) for p in fresh])
-        self._put(parts, new, made)
+        cut = {d.doc_id: self._cut(d) for d in _published(documents) if d.doc_id in new}
+        texts = [shown(p) for passages in cut.values() for p in passages]
+        stems = iter(self.stems(texts))
+        fresh = {d.doc_id: self._part(d, cut[d.doc_id], stems) for d in _published(documents) if d.doc_id in new}
+        parts = {d.doc_id: fresh.get(d.doc_id) or self.parts[d.doc_id] for d in _published(documents)}
+        self._put(parts, new, self.encoder.encode(texts))
         return changes
 
-    def _part(self, document: Document) -> Part:
-        passages = chunk(document, self.settings.max_tokens, self.settings.overlap, self.settings.blind)
-        return Part({name: getattr(document, name) for name in METADATA}, _content(document), tuple(passages), self.stems(passages))
+    def _cut(self, document: Document) -> list[Passage]:
+        return chunk(document, self.settings.max_tokens, self.settings.overlap, self.settings.blind)
 
-    def stems(self, passages: Sequence[Passage]) -> tuple[list[str], ...]:
-        """The words of each passage that BM25 counts."""
-        return tuple(self._words([shown(p) for p in passages])) if passages else ()
+    def _part(self, document: Document, passages: Sequence[Passage], stems: Iterator[list[str]]) -> Part:
+        """A document with its passages, and the next so many of the stems."""
+        metadata = {name: getattr(document, name) for name in METADATA}
+        return Part(metadata, _content(document), tuple(passages), tuple(islice(stems, len(passages))))
 
-    def _words(self, texts: list[str]) -> list[list[str]]:
+    def stems(self, texts: list[str]) -> list[list[str]]:
+        """The words of each text that BM25 counts."""
+        if not texts:
+            return []
         words: list[list[str]] = bm25s.tokenize(texts, stopwords="en", stemmer=self._stemmer, show_progress=False, return_ids=False)
         return words
 
@@ -257,7 +263,7 @@ class SearchIndex:
 
     def _lexical_scores(self, query: str) -> np.ndarray | None:
         """BM25 scores of all passages, or None where the query or the index has no words."""
-        words = self._words([query])[0] if self._bm25 is not None else []
+        words = self.stems([query])[0] if self._bm25 is not None else []
         return np.asarray(self._bm25.get_scores(words)) if words and self._bm25 is not None else None
 
 

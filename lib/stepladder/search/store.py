@@ -14,6 +14,7 @@ import numpy as np
 from stepladder.encoder import DIMENSIONS, Encoder
 from stepladder.records import Passage, UserError
 from stepladder.search.index import Part, SearchIndex, SearchSettings
+from stepladder.search.rerank import shown
 
 VERSION = 1
 
@@ -94,7 +95,7 @@ def _passages_as_bytes(index: SearchIndex) -> bytes:
 def _part(row: dict[str, Any], index: SearchIndex) -> Part:
     about = {name: row["metadata"][name] for name in ("doc_id", "title", "url", "kind")}
     passages = [Passage(passage_id=i, text=text, start=start, end=end, **about) for i, text, start, end in row["passages"]]
-    return Part(row["metadata"], row["content"], tuple(passages), index.stems(passages))
+    return Part(row["metadata"], row["content"], tuple(passages), tuple(index.stems([shown(p) for p in passages])))
 
 
 def _put(folder: Path, name: str, suffix: str, data: bytes) -> str:

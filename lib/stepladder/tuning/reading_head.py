@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -95,9 +96,8 @@ def _span(text: str, lesson: Lesson) -> tuple[int, int] | None:
         if start < 0:
             continue
         for answer in lesson.answers:
-            inside = quote.lower().find(answer.lower())
-            if inside >= 0:
-                return start + inside, start + inside + len(answer)
+            if inside := re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", quote, re.IGNORECASE):
+                return start + inside.start(), start + inside.end()
         return start, start + len(quote)
     return None
 

@@ -63,12 +63,17 @@ def normalise(text: str) -> list[str]:
 
 def exact_match(answer: str, accepted: Sequence[str]) -> float:
     """Is the answer one of the accepted, normalised? Without accepted ones only an empty answer is right."""
-    return float(any(normalise(answer) == normalise(a) for a in accepted or ("",)))
+    return float(any(normalise(answer) == normalise(a) for a in _counted(accepted)))
 
 
 def squad_f1(answer: str, accepted: Sequence[str]) -> float:
     """The best multiset token F1 over the accepted answers; without accepted ones only an empty answer is right."""
-    return max(_f1(normalise(answer), normalise(a)) for a in accepted or ("",))
+    return max(_f1(normalise(answer), normalise(a)) for a in _counted(accepted))
+
+
+def _counted(accepted: Sequence[str]) -> list[str]:
+    """The accepted answers that are not empty once normalised, as SQuAD's script keeps them; none: only an empty one is right."""
+    return [a for a in accepted if normalise(a)] or [""]
 
 
 def _f1(a: list[str], b: list[str]) -> float:
@@ -105,7 +110,7 @@ def at_threshold(read: pd.DataFrame, threshold: float) -> dict[str, float]:
 
 def best_threshold(read: pd.DataFrame) -> float:
     """The threshold with the best F1 over all questions; to be found on other questions than those that are scored."""
-    limits = np.unique(np.quantile(read["score"], np.linspace(0, 1, 201)))
+    limits = [float(read["score"].min()) - 1, *np.unique(np.quantile(read["score"], np.linspace(0, 1, 201)))]
     return float(max(limits, key=lambda limit: at_threshold(read, limit)["F1"]))
 
 
@@ -121,13 +126,19 @@ def read_retrieved(
     for a in asked:
         found = index.search(a.question, k=k)
         readings = reader.read([(a.question, shown(p)) for p in found])
-        best = max(range(len(found)), key=lambda i: readings[i].score)
-        text = shown(found[best])
-        holding = [text[s:e] for s, e in sentence_spans(text) if s <= readings[best].start < e] or [""]
-        among = any(documents[int(p.doc_id)].text == a.passage and any(x in p.text for x in a.answers) for p in found)
-        right = any(" ".join(normalise(x)) in " ".join(normalise(holding[0])) for x in a.answers)
-        rows.append((bool(a.answers), readings[best].score, among, right))
+        best = max(range(len(found)), key=lambda i: readings[i].score, default=None)
+        among = any(documents[int(p.doc_id)].text == a.passage and _holds(p.text, a.answers) for p in found)
+        right, score = False, -np.inf
+        if best is not None:
+            text, score = shown(found[best]), readings[best].score
+            right = any(_holds(text[s:e], a.answers) for s, e in sentence_spans(text) if s <= readings[best].start < e)
+        rows.append((bool(a.answers), score, among, right))
     return pd.DataFrame(rows, columns=["answerable", "score", "found", "sentence holds the answer"])
+
+
+def _holds(text: str, answers: Sequence[str]) -> bool:
+    """Does one of the answers stand in the text, as whole tokens?"""
+    return any(f" {' '.join(normalise(answer))} " in f" {' '.join(normalise(text))} " for answer in answers if normalise(answer))
 
 
 def calibrate(read: pd.DataFrame) -> tuple[float, float]:
@@ -163,7 +174,7 @@ def held_out_scores(public: Path) -> list[str]:
     lines = [f"{reader.name}, abstaining below {card['threshold']:.2f}"]
     for name, asked in {"SQuAD, four held-out articles": held_out, "PolicyQA test": questions_of(policies)}.items():
         scores = at_threshold(read_alone(reader, asked), card["threshold"])
-        lines.append(f"{name}: " + ", ".join(f"{what} {value:,.3f}".removesuffix(".000") for what, value in scores.items()))
+        lines.append(f"{name}: " + ", ".join(f"{w} {v:,.3f}".removesuffix(".000") for w, v in scores.items() if v == v))
     retrieved = read_retrieved(reader, Encoder(cache), held_out)
     right = retrieved.loc[retrieved["answerable"], "sentence holds the answer"].mean()
     return [*lines, f"Searching all paragraphs of the four articles, the sentence holds the answer for {right:.3f} of the answerable"]
