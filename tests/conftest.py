@@ -13,6 +13,9 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # two workers side by side; kernels inherit it
 
 from stepladder import batch, dataset
+from stepladder.encoder.vectors import has_bf16
+
+os.environ["STEPLADDER_ARITHMETIC"] = "bf16" if has_bf16() else "fp32"  # not measured anew for each of the empty caches
 
 SHARED = Path(__file__).parents[1] / "data" / "support"
 SMALL = 5

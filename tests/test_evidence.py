@@ -14,7 +14,7 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading
+from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.models import evidence
 from stepladder.models.embedded import EmbeddedModel
 from stepladder.models.evidence import COMPANY_PARAGRAPHS, Finding, confidence, find_answer, questions
@@ -38,7 +38,7 @@ class TableReader(PairReader):
     def _best(self, question: str, text: str) -> Reading:
         known = [(score, text.index(span), span) for (words, span), score in self.table.items() if words in question and span in text]
         score, start, span = max(known, default=(NOTHING, 0, text[:1]))
-        return Reading(start, start + len(span), score, fit=0.0)
+        return Reading((Span(start, start + len(span), score),), fit=0.0)
 
 
 class DialEncoder(Encoder):

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 
 from stepladder.cache import Cache
-from stepladder.encoder import WeightsError
+from stepladder.encoder import WeightsError, sentence_spans
 from stepladder.encoder.pairs import (
     LENGTHS,
     MAX_ANSWER_TOKENS,
@@ -24,8 +24,9 @@ from stepladder.encoder.pairs import (
     PairNetwork,
     PairReader,
     Reading,
+    Span,
     Window,
-    best_span,
+    best_spans,
     padded,
     trained_network,
     windows,
@@ -156,6 +157,12 @@ OFFSETS = [(-1, -1), (-1, -1), (-1, -1), (0, 2), (3, 5), (6, 9), (-1, -1)]  # [C
 HAND = Window([101, 2339, 102, 1, 2, 3, 102], [0, 0, 0, 1, 1, 1, 1], OFFSETS)
 
 
+def best_span(found: np.ndarray, window: Window) -> tuple[int, int, float]:
+    """The best span where the whole passage is one sentence."""
+    spans = [span for _, span in best_spans(found, window, [(0, 10**6)])]
+    return (spans[0].start, spans[0].end, spans[0].score) if spans else (0, 0, -1e4)
+
+
 def logits(start: Sequence[float], end: Sequence[float]) -> np.ndarray:
     return np.array([start, end], dtype=np.float32).T
 
@@ -185,6 +192,11 @@ def test_an_answer_is_not_longer_than_the_limit(distance: int, expected: float) 
     first, last, score = best_span(logits(start.tolist(), end.tolist()), window)
     assert (first, score) == (3, expected)  # too long: the start alone, with an end that says nothing
     assert last - first <= MAX_ANSWER_TOKENS
+
+
+def test_each_sentence_has_its_own_best_span() -> None:
+    found = list(best_spans(logits([1, 0, 0, 4, 0, 2, 0], [1, 0, 0, 3, 0, 2, 0]), HAND, [(0, 5), (6, 9), (50, 60)]))
+    assert [(number, span.start, span.end, span.score) for number, span in found] == [(0, 0, 2, 5.0), (1, 6, 9, 2.0)]
 
 
 def test_a_passage_without_a_token_has_no_span() -> None:
@@ -256,26 +268,40 @@ def test_a_batch_reads_as_each_pair_alone_in_the_order_of_the_pairs(tmp_path: Pa
     alone = CountingReader(Cache(tmp_path / "alone"), weights)
     for pair, reading in zip(pairs, together, strict=True):
         [by_itself] = alone.read([pair])
-        assert (reading.start, reading.end) == (by_itself.start, by_itself.end)
-        np.testing.assert_allclose((reading.score, reading.fit), (by_itself.score, by_itself.fit), atol=1e-4)
+        assert [(s.start, s.end) for s in reading.spans] == [(s.start, s.end) for s in by_itself.spans]
+        np.testing.assert_allclose((reading.best.score, reading.fit), (by_itself.best.score, by_itself.fit), atol=1e-4)
 
 
-def test_a_reading_of_a_long_passage_is_the_best_of_its_windows(reader: CountingReader, weights: Path) -> None:
+def test_a_reading_of_a_long_passage_takes_the_best_of_its_windows(reader: CountingReader, weights: Path) -> None:
     [reading] = reader.read([(QUESTION, LONG)])
-    found = []
+    spans, fits = dict[int, Span](), []
     for window in windows(QUESTION, LONG):
         with torch.inference_mode():
-            spans, fit = trained_network(weights, "fp32")(*padded([window]))
-        found.append((*best_span(spans[0, : len(window.ids)].numpy(), window), float(fit[0])))
-    start, end, score, _ = max(found, key=lambda one: one[2])
-    assert (reading.start, reading.end) == (start, end)
-    np.testing.assert_allclose((reading.score, reading.fit), (score, max(fit for *_, fit in found)), atol=1e-4)
+            found, fit = trained_network(weights, "fp32")(*padded([window]))
+        fits.append(float(fit[0]))
+        for number, span in best_spans(found[0, : len(window.ids)].numpy(), window, sentence_spans(LONG)):
+            spans[number] = max(span, spans.get(number, span), key=lambda one: one.score)
+    assert len(spans) == 60
+    expected = sorted(spans.values(), key=lambda span: -span.score)
+    assert {(s.start, s.end) for s in reading.spans} == {(s.start, s.end) for s in expected}
+    np.testing.assert_allclose([s.score for s in reading.spans], [s.score for s in expected], atol=1e-4)
+    np.testing.assert_allclose(reading.fit, max(fits), atol=1e-4)
+
+
+def test_each_sentence_has_a_span_of_its_own_and_the_best_comes_first(reader: CountingReader) -> None:
+    [reading] = reader.read([(QUESTION, PASSAGE)])
+    found = sorted((s.start, s.end) for s in reading.spans)
+    held = [[left <= s < e <= right for s, e in found] for left, right in sentence_spans(PASSAGE)]
+    assert held == [[True, False, False], [False, True, False], [False, False, True]]
+    scores = [s.score for s in reading.spans]
+    assert scores == sorted(scores, reverse=True)
+    assert reading.best == reading.spans[0]
 
 
 @pytest.mark.parametrize("passage", ["", " \n"])
 def test_an_empty_passage_holds_no_answer(reader: CountingReader, passage: str) -> None:
     [reading] = reader.read([(QUESTION, passage)])
-    assert (reading.start, reading.end, reading.score) == (0, 0, -1e4)
+    assert (reading.spans, reading.best) == ((), Span(0, 0, -1e4))
     assert np.isfinite(reading.fit)
 
 
@@ -284,8 +310,8 @@ def test_an_empty_passage_holds_no_answer(reader: CountingReader, passage: str) 
 )
 def test_any_question_is_read(reader: CountingReader, question: str) -> None:
     [reading] = reader.read([(question, PASSAGE)])
-    assert 0 <= reading.start < reading.end <= len(PASSAGE)
-    assert np.isfinite([reading.score, reading.fit]).all()
+    assert 0 <= reading.best.start < reading.best.end <= len(PASSAGE)
+    assert np.isfinite([reading.best.score, reading.fit]).all()
 
 
 @pytest.mark.parametrize(
@@ -295,8 +321,8 @@ def test_any_question_is_read(reader: CountingReader, question: str) -> None:
 )
 def test_any_passage_is_read_and_its_characters_are_its_own(reader: CountingReader, passage: str) -> None:
     [reading] = reader.read([(QUESTION, passage)])
-    assert 0 <= reading.start < reading.end <= len(passage)
-    said = passage[reading.start : reading.end]
+    assert 0 <= reading.best.start < reading.best.end <= len(passage)
+    said = passage[reading.best.start : reading.best.end]
     assert said == said.strip(" \n\0")
 
 
@@ -307,7 +333,7 @@ def test_readings_of_two_arithmetics_or_weights_never_mix(tmp_path: Path, weight
     names = [PairReader(cache, path, arithmetic).name for path in (weights, other) for arithmetic in ("fp32", "bf16")]
     assert len(set(names)) == 4
     [one], [two] = (CountingReader(cache, path).read([("Why?", "Because.")]) for path in (weights, other))
-    assert (one.start, one.end, one.score) == (two.start, two.end, two.score)
+    assert (one.best.start, one.best.end, one.best.score) == (two.best.start, two.best.end, two.best.score)
     np.testing.assert_allclose(two.fit - one.fit, 7 - float(load_file(weights)["pair.bias"]), atol=1e-4)
 
 
@@ -317,7 +343,7 @@ def test_a_tuned_reader_reads_with_its_changes_and_leaves_the_shipped_one_alone(
     tuned = PairReader(cache, weights, "fp32", changes={"pair.bias": torch.tensor([7.0])}, key="tuned on three quotes")
     assert shipped.name != tuned.name
     [before], [after], [again] = (reader.read([("Why?", text)]) for reader, text in ((shipped, "So."), (tuned, "So."), (shipped, "So.")))
-    assert (before, before.start, before.end, before.score) == (again, after.start, after.end, after.score)
+    assert (before, before.best.start, before.best.end, before.best.score) == (again, after.best.start, after.best.end, after.best.score)
     np.testing.assert_allclose(after.fit - before.fit, 7 - float(load_file(weights)["pair.bias"]), atol=1e-4)
     assert shipped.network.pair.bias.item() == float(load_file(weights)["pair.bias"])  # one network is shared by all readers
 
@@ -325,7 +351,7 @@ def test_a_tuned_reader_reads_with_its_changes_and_leaves_the_shipped_one_alone(
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16 instructions and would emulate them for minutes")
 def test_a_reading_in_bf16_is_nearly_that_in_fp32(tmp_path: Path, weights: Path) -> None:
     exact, fast = (PairReader(Cache(tmp_path), weights, arithmetic).read([(QUESTION, PASSAGE)])[0] for arithmetic in ("fp32", "bf16"))
-    np.testing.assert_allclose((fast.score, fast.fit), (exact.score, exact.fit), atol=0.1)
+    np.testing.assert_allclose((fast.best.score, fast.fit), (exact.best.score, exact.fit), atol=0.1)
     assert fast != exact  # it did compute in another arithmetic
 
 

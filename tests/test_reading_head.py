@@ -244,9 +244,9 @@ def test_a_reader_with_changes_reads_otherwise_under_another_name(base: PairRead
     before = base.read(PAIRS)
     one, other = changed(base, changes, "one"), changed(base, {"pair.bias": base.network.pair.bias.detach() + 7}, "other")
     assert len({base.name, one.name, other.name}) == 3
-    assert all(a.score != b.score for a, b in zip(before, one.read(PAIRS), strict=True))
+    assert all(a.best.score != b.best.score for a, b in zip(before, one.read(PAIRS), strict=True))
     for a, b in zip(before, other.read(PAIRS), strict=True):
-        assert (a.start, a.end, a.score) == (b.start, b.end, b.score)
+        assert a.best == b.best
         assert b.fit == pytest.approx(a.fit + 7, abs=1e-4)
     again = PairReader(Cache(base.cache.folder / "another"), base.weights, "fp32")
     assert again.read(PAIRS) == before

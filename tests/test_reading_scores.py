@@ -15,7 +15,7 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading
+from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.records import UserError
 from stepladder.search import SearchSettings
 from stepladder.tuning import reading_scores
@@ -268,7 +268,7 @@ class TableReader(PairReader):
     def _best(self, question: str, text: str) -> Reading:
         known = [(score, text.index(span), span) for (asked, span), score in self.spans.items() if asked == question and span in text]
         score, start, span = max(known, default=(-9.0, 0, text[:1]))
-        return Reading(start, start + len(span), score, fit=0.0)
+        return Reading((Span(start, start + len(span), score),), fit=0.0)
 
 
 class AxesEncoder(Encoder):

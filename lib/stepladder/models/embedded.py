@@ -14,9 +14,10 @@ from typing import Any
 import numpy as np
 
 from stepladder.encoder import Encoder, sentences
-from stepladder.encoder.pairs import PairReader
-from stepladder.models.evidence import find_answer, questions
+from stepladder.encoder.pairs import PairReader, has_reader
+from stepladder.models.evidence import Finding, find_answer, questions
 from stepladder.models.spans import candidate_spans, window
+from stepladder.models.support import best_supported
 from stepladder.records import Completion, Example, Output, Prompt
 
 TEMPERATURE = 0.05
@@ -38,7 +39,7 @@ class EmbeddedModel:
 
     def __init__(self, encoder: Encoder | None = None, reader: PairReader | None = None) -> None:
         self.encoder = encoder or Encoder()
-        self.reader = reader or PairReader(self.encoder.cache)
+        self.reader = reader or (PairReader(self.encoder.cache) if has_reader() else None)
         self._seen: tuple[Prompt, np.ndarray, np.ndarray] | None = None  # the fields of one prompt share its vectors
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -124,7 +125,7 @@ class EmbeddedModel:
     def best_answer(self, prompt: Prompt, asked: Sequence[str]) -> tuple[str | None, str, float]:
         """(answer, doc_id, confidence in 0..1): what is read in the passages and the company text, or an example's answer."""
         best: tuple[str | None, str, float] = (None, "", 0.0)
-        if found := find_answer(self.reader, self.encoder, asked, prompt.passages or (), prompt.brief):
+        if found := self._found(prompt, asked):
             best = found.sentence, found.doc_id, found.confidence
         answered = [e for e in prompt.examples if e.output.get("answer")] if asked else []
         if answered:
@@ -134,6 +135,11 @@ class EmbeddedModel:
             if sure > best[2]:
                 best = nearest.output["answer"], (nearest.output.get("sources") or [""])[0], sure
         return best
+
+    def _found(self, prompt: Prompt, asked: Sequence[str]) -> Finding | None:
+        if self.reader is None:
+            return best_supported(self.encoder, prompt.message, asked, prompt.passages or (), prompt.brief)
+        return find_answer(self.reader, self.encoder, asked, prompt.passages or (), prompt.brief)
 
     def _centred(self, prompt: Prompt) -> tuple[np.ndarray, np.ndarray]:
         """(message, examples) less what messages have in common; the message leans towards what its passages are about."""

@@ -68,11 +68,20 @@ def find_answer(
         return None
     pairs = [(question, *text) for question in asked for text in texts]
     readings = reader.read([(question, text) for question, text, _ in pairs])
-    best = max(range(len(pairs)), key=lambda i: readings[i].score)
+    best = max(range(len(pairs)), key=lambda i: readings[i].best.score)
     _, text, doc_id = pairs[best]
-    found = readings[best]
+    found = readings[best].best
     around = next((text[a:b] for a, b in sentence_spans(text) if a <= found.start < b), "")
-    return Finding(text[found.start : found.end], re.sub(r"^[-*•]\s+", "", around), doc_id, confidence(found.score))
+    return Finding(text[found.start : found.end], as_answer(around), doc_id, confidence(found.score))
+
+
+def as_answer(sentence: str) -> str:
+    """A sentence or line without the dash of a list.
+
+    >>> as_answer("- Express costs £9.95"), as_answer("-5 °C")
+    ('Express costs £9.95', '-5 °C')
+    """
+    return re.sub(r"^[-*•]\s+", "", sentence)
 
 
 def _nearest_paragraphs(encoder: Encoder, asked: Sequence[str], company: str) -> list[str]:

@@ -3,7 +3,7 @@
 from stepladder.search.chunk import chunk
 from stepladder.search.fuse import reciprocal_rank_fusion
 from stepladder.search.index import Between, Changes, SearchIndex, SearchSettings, keep_within
-from stepladder.search.rerank import Reranker, load_reranker
+from stepladder.search.rerank import Reranker, available, load_reranker
 from stepladder.search.store import IndexFileError, load, save
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "Reranker",
     "SearchIndex",
     "SearchSettings",
+    "available",
     "chunk",
     "keep_within",
     "load",

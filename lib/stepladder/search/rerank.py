@@ -9,7 +9,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from stepladder.cache import Cache, Stopwatch, content_hash
-from stepladder.encoder.pairs import PairReader
+from stepladder.encoder.pairs import PairReader, has_reader
+from stepladder.encoder.vectors import legible
 from stepladder.records import Passage, UserError
 
 EMBEDDED = "embedded"
@@ -19,6 +20,11 @@ class Reranker(Protocol):
     """Scores of passages for a query, higher is better, (n_passages,)."""
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> Sequence[float] | np.ndarray: ...
+
+
+def available(name: str) -> bool:
+    """Can that reranker be tried? The embedded one only where its weights are."""
+    return bool(name) and (name != EMBEDDED or has_reader())
 
 
 def load_reranker(name: str, cache: Cache) -> Reranker:
@@ -60,7 +66,7 @@ class CrossEncoderReranker:
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:
             with Stopwatch() as watch:
-                made = self._load().predict([(query, text) for text in missing.values()], show_progress_bar=False)
+                made = self._load().predict([(legible(query), legible(text)) for text in missing.values()], show_progress_bar=False)
             fresh = {key: struct.pack("<d", float(score)) for key, score in zip(missing, made, strict=True)}
             self.cache.put_many("pair scores", fresh.items(), watch.seconds / len(fresh))
             known |= fresh
@@ -69,10 +75,14 @@ class CrossEncoderReranker:
     def _load(self) -> Any:
         if self._model is None:
             from sentence_transformers import CrossEncoder  # seconds to import
+            from transformers import AutoConfig
 
             try:
-                self._model = CrossEncoder(self.name, num_labels=1)
-            except (OSError, ValueError) as error:
+                kinds = AutoConfig.from_pretrained(self.name).architectures or []
+                if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
+                    raise ValueError(f"found {', '.join(kinds) or 'no architecture'}, a head for sequence classification was expected")
+                self._model = CrossEncoder(self.name, num_labels=1, model_kwargs={"use_safetensors": True})
+            except (OSError, ValueError, RuntimeError) as error:
                 why = str(error)[:200]
-                raise UserError(f"reranker hf:{self.name} cannot be loaded: {why}; expected a folder or a model of the Hub") from error
+                raise UserError(f"reranker hf:{self.name} cannot be loaded: {why}; expected a cross-encoder in safetensors") from error
         return self._model

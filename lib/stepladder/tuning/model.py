@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder import SHA256, Encoder
-from stepladder.encoder.pairs import PairReader
+from stepladder.encoder.pairs import PairReader, has_reader
 from stepladder.models.embedded import EmbeddedModel
 from stepladder.models.evidence import questions
 from stepladder.models.spans import candidate_spans, window
@@ -50,12 +50,12 @@ def train_or_load(
     cache = cache or Cache()
     rows = training_rows(cases, gold, passages)
     seen = [[r.message, r.output, r.quotes, r.answers, None if r.passages is None else [p.text for p in r.passages]] for r in rows]
-    key = content_hash(VERSION, SHA256, PairReader(cache).name, seen, schema, asdict(settings), seed)
+    key = content_hash(VERSION, SHA256, PairReader(cache).name if has_reader() else "", seen, schema, asdict(settings), seed)
     if not (cache.folder / "tuned" / key).exists():
         plan = plan_heads(schema, rows, passages is not None)
         network = train(plan, rows, schema, settings, seed, Encoder(cache))
         reader: dict[str, torch.Tensor] = {}
-        if plan.passages:
+        if plan.passages and has_reader():
             with Stopwatch() as watch:
                 reader = tune_reader(PairReader(cache), [Lesson(r.message, r.passages or (), r.quotes, r.answers) for r in rows], seed)
             plan.seconds += watch.seconds
@@ -72,7 +72,7 @@ def load(key: str, cache: Cache) -> TunedModel:
     settings = TuningSettings(**stored["settings"])
     network = TunedNetwork(Plan(**stored["plan"]), settings.rank, settings.tuned_layers, settings.dropout)
     network.load_state_dict(load_file(folder / "tuned.safetensors"), strict=False)
-    reader = PairReader(cache, changes=load_file(folder / "reader.safetensors"), key=key)
+    reader = PairReader(cache, changes=load_file(folder / "reader.safetensors"), key=key) if has_reader() else None
     return TunedModel(network.eval(), key, cache, reader)
 
 

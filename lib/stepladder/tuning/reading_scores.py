@@ -87,9 +87,9 @@ def read_alone(reader: PairReader, asked: Sequence[Asked]) -> pd.DataFrame:
     readings = reader.read([(a.question, a.passage) for a in asked])
     rows = []
     for a, reading in zip(asked, readings, strict=True):
-        span = a.passage[reading.start : reading.end]
+        span = a.passage[reading.best.start : reading.best.end]
         right = (exact_match(span, a.answers), squad_f1(span, a.answers)) if a.answers else (0.0, 0.0)
-        rows.append((bool(a.answers), reading.score, *right))
+        rows.append((bool(a.answers), reading.best.score, *right))
     return pd.DataFrame(rows, columns=["answerable", "score", "exact", "f1"])
 
 
@@ -126,12 +126,12 @@ def read_retrieved(
     for a in asked:
         found = index.search(a.question, k=k)
         readings = reader.read([(a.question, shown(p)) for p in found])
-        best = max(range(len(found)), key=lambda i: readings[i].score, default=None)
+        best = max(range(len(found)), key=lambda i: readings[i].best.score, default=None)
         among = any(documents[int(p.doc_id)].text == a.passage and _holds(p.text, a.answers) for p in found)
         right, score = False, -np.inf
         if best is not None:
-            text, score = shown(found[best]), readings[best].score
-            right = any(_holds(text[s:e], a.answers) for s, e in sentence_spans(text) if s <= readings[best].start < e)
+            text, span = shown(found[best]), readings[best].best
+            score, right = span.score, any(_holds(text[s:e], a.answers) for s, e in sentence_spans(text) if s <= span.start < e)
         rows.append((bool(a.answers), score, among, right))
     return pd.DataFrame(rows, columns=["answerable", "score", "found", "sentence holds the answer"])
 

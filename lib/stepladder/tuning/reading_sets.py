@@ -52,6 +52,8 @@ def squad(path: Path, titles: Callable[[str], bool] = lambda title: True) -> lis
         for paragraph in article["paragraphs"] if titles(article.get("title", "")) else ():
             for question in paragraph["qas"]:
                 span = _first_span(question, paragraph["context"])
+                if question["answers"] and span is None:
+                    continue
                 rows.append(Row("squad", " ".join(question["question"].split()), title, paragraph["context"], span))
     return rows
 
@@ -74,6 +76,7 @@ def policyqa(path: Path, seed: int) -> list[Row]:
                 row = Row("policyqa", question["question"], "", paragraph["context"], _first_span(question, paragraph["context"]))
                 rows.append(row)
                 others = [c for c, found in kinds.items() if question["type"].split("|||")[0] not in found]
+                others = [c for c in others if row.answer.lower() not in c.lower()]
                 if others and draw.random() < 0.5:
                     rows.append(replace(row, passage=draw.choice(others), span=None, fits=False))
     return rows
@@ -106,7 +109,7 @@ def covid_qa(path: Path, seed: int) -> list[Row]:
                     continue
                 start, end = holding[0]
                 row = Row("covid_qa", question["question"], "", paragraph["context"][start:end], (span[0] - start, span[1] - start))
-                others = [paragraph["context"][a:b] for a, b in stretches if not a <= span[0] < b]
+                others = [paragraph["context"][a:b] for a, b in stretches if row.answer.lower() not in paragraph["context"][a:b].lower()]
                 rows += [row, *(replace(row, passage=text, span=None, fits=False) for text in draw.sample(others, min(1, len(others))))]
     return rows
 
@@ -151,8 +154,8 @@ def bitext(path: Path, seed: int) -> list[Row]:
     kinds = sorted({e["entity_type"] for e in examples if e["entity_type"]})
     for example in examples:
         text, kind = example["instruction"], example["entity_type"]
-        if kind and text[int(example["start_offset"]) : int(example["end_offset"])] == example["entity_value"]:
-            span = int(example["start_offset"]), int(example["end_offset"])
+        span = (int(example["start_offset"]), int(example["end_offset"])) if kind else (0, 0)
+        if kind and span[1] <= len(text) and text[slice(*span)] == example["entity_value"]:
             rows.append(Row("bitext", f"What is the {kind.replace('_', ' ')}?", "", text, span))
             other = draw.choice([k for k in kinds if k != kind])
             rows.append(Row("bitext", f"What is the {other.replace('_', ' ')}?", "", text, None))
@@ -191,7 +194,7 @@ def hard_negatives(rows: Sequence[Row], share: float, seed: int, within_source: 
         for row, some in zip(asked, words, strict=True):
             scores = index.get_scores(list(some)) if some else [0.0] * len(passages)
             best = sorted(range(len(passages)), key=lambda i: -scores[i])[:6]
-            wrong = [passages[i] for i in best if passages[i][1] != row.passage and row.answer.lower() not in passages[i][1].lower()]
+            wrong = [passages[i] for i in best if row.answer.lower() not in passages[i][1].lower()]
             if wrong:
                 title, passage = draw.choice(wrong[:4])
                 out.append(replace(row, title=title, passage=passage, span=None, fits=False))
