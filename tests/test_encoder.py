@@ -31,6 +31,7 @@ from stepladder.encoder import (
     weights_folder,
 )
 from stepladder.encoder.vectors import BATCH_TOKENS, LENGTHS, Arithmetic, batches_by_length, embed, fastest_arithmetic, has_bf16, height_of
+from stepladder.records import UserError
 
 WEATHER = ["The weather is lovely today.", "It's so sunny outside!", "He drove to the stadium."]
 
@@ -218,6 +219,7 @@ def test_vectors_in_bf16_are_nearly_those_in_fp32() -> None:
 
 
 def test_without_bf16_instructions_nothing_is_measured(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("STEPLADDER_ARITHMETIC")
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": False, "amx_bf16": False})
     monkeypatch.setattr(vectors, "embed", None)  # to measure would be to call this
     assert not has_bf16()
@@ -255,6 +257,7 @@ class Machine:
 def test_bf16_must_be_exact_enough_and_not_slow(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, seconds: float, cosine: float, expected: str
 ) -> None:
+    monkeypatch.delenv("STEPLADDER_ARITHMETIC")
     Machine(monkeypatch, seconds, cosine)
     assert fastest_arithmetic(Cache(tmp_path)) == expected
 
@@ -263,6 +266,7 @@ def test_bf16_must_be_exact_enough_and_not_slow(
 def test_the_arithmetic_is_measured_once_and_then_known(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: float, expected: str
 ) -> None:
+    monkeypatch.delenv("STEPLADDER_ARITHMETIC")
     machine = Machine(monkeypatch, first, 0.999)
     assert fastest_arithmetic(Cache(tmp_path)) == expected
     assert machine.measured > 0
@@ -338,3 +342,13 @@ def test_sentence_spans_are_in_order_trimmed_and_lose_no_word(text: str) -> None
     assert all(start < end and text[start:end] == text[start:end].strip() for start, end in spans)
     assert all(first[1] <= second[0] for first, second in pairwise(spans))
     assert "".join("".join(text[start:end] for start, end in spans).split()) == "".join(text.split())
+
+
+def test_the_variable_decides_the_arithmetic_and_is_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(vectors, "embed", None)  # to measure would be to call this
+    for wanted in ("fp32", "bf16"):
+        monkeypatch.setenv("STEPLADDER_ARITHMETIC", wanted)
+        assert fastest_arithmetic(Cache(tmp_path)) == wanted
+    monkeypatch.setenv("STEPLADDER_ARITHMETIC", "int8")
+    with pytest.raises(UserError, match="found 'int8', expected fp32 or bf16"):
+        fastest_arithmetic(Cache(tmp_path))

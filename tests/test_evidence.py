@@ -14,12 +14,13 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading, Span
+from stepladder.encoder.pairs import PairReader, Reading, Span, has_reader
 from stepladder.models import evidence
 from stepladder.models.embedded import EmbeddedModel
 from stepladder.models.evidence import COMPANY_PARAGRAPHS, Finding, confidence, find_answer, questions
 from stepladder.records import Example, Passage, Prompt
 
+READ_CURVE = evidence._curve
 NOTHING = -9.0  # what the fake reader gives a passage in which it knows no answer
 
 
@@ -78,6 +79,11 @@ HELP = passage("help", "- Ask the desk within 45 days\n- Express costs £9.95, o
 
 
 @pytest.fixture
+def shipped_curve() -> tuple[float, float]:
+    return READ_CURVE()
+
+
+@pytest.fixture(autouse=True)
 def certain(monkeypatch: pytest.MonkeyPatch) -> None:
     """A curve that is known: confidence one half at a score of 2."""
     monkeypatch.setattr(evidence, "_curve", lambda: (0.5, 2.0))
@@ -252,11 +258,12 @@ def test_scores_beyond_all_bounds_are_certain(certain: None, score: float) -> No
 
 def test_the_curve_is_read_from_the_file_beside_the_weights(tmp_path: Path) -> None:
     (tmp_path / "reader.json").write_text(json.dumps({"slope": 0.25, "middle": -3, "threshold": 1, "more": []}), encoding="utf-8")
-    assert evidence._curve.__wrapped__(tmp_path / "reader.json") == (0.25, -3.0)
+    assert READ_CURVE.__wrapped__(tmp_path / "reader.json") == (0.25, -3.0)
 
 
-def test_the_shipped_curve_rises() -> None:
-    slope, middle = evidence._curve()
+@pytest.mark.skipif(not has_reader(), reason="the weights of the reader are not there")
+def test_the_shipped_curve_rises(shipped_curve: tuple[float, float]) -> None:
+    slope, middle = shipped_curve
     assert slope > 0
     assert math.isfinite(middle)
 

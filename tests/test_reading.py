@@ -92,16 +92,17 @@ def test_squad(tmp_path: Path) -> None:
         ([("£4.50. ", 11)], "£4.50."),
         ([(" £4.50. ", 10)], "£4.50."),
         ([("£4.50", 12), ("free", 32)], "free"),  # the first stands elsewhere
-        ([("£4.50", 900), ("£9", 11)], ""),
-        ([("  ", 7)], ""),
-        ([("", 0)], ""),
+        ([("£4.50", 900), ("£9", 11)], None),
+        ([("  ", 7)], None),
+        ([("", 0)], None),
     ],
 )
 def test_white_space_around_an_answer_and_offsets_that_do_not_match_are_dropped(
-    tmp_path: Path, given: list[tuple[str, int]], expected: str
+    tmp_path: Path, given: list[tuple[str, int]], expected: str | None
 ) -> None:
+    """A question of which no answer stands where it says is left out: it is not one without an answer."""
     path = write(tmp_path / "dev.json", articles(Fees=[(FEES, [asked("What?", given)])]))
-    assert answers(squad(path)) == [expected]
+    assert answers(squad(path)) == ([expected] if expected else [])
 
 
 def test_policyqa(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from stepladder import tuning
 from stepladder.cache import Cache
-from stepladder.encoder.pairs import WEIGHTS, PairNetwork, PairReader, padded, trained_network, windows
+from stepladder.encoder.pairs import WEIGHTS, PairNetwork, PairReader, has_reader, padded, trained_network, windows
 from stepladder.records import Case, Evidence, Gold, Passage
 from stepladder.tuning import reading_head
 from stepladder.tuning.reading import Item, loss_of
@@ -269,10 +269,12 @@ GOLD = {
     "c0": Gold("c0", {"answer": ["45 days"]}, ((Evidence("returns", "Goods may come back within 45 days."),),)),
     "c1": Gold("c1", {"answer": None}),
 }
+needs_reader = pytest.mark.skipif(not has_reader(), reason="the weights of the reader are not there")
 SMALLEST = tuning.TuningSettings(epochs=1, min_steps=2, batch=2)
 GIVEN = {"c0": [RETURNS, BOOTS], "c1": [BOOTS]}
 
 
+@needs_reader
 def test_a_model_tuned_with_passages_keeps_and_uses_what_its_reader_learned(cache: Cache) -> None:
     made = tuning.train_or_load(CASES, GOLD, SCHEMA, SMALLEST, GIVEN, cache=cache)
     stored = load_file(cache.folder / "tuned" / made.key / "reader.safetensors")
@@ -288,6 +290,7 @@ def test_a_model_tuned_with_passages_keeps_and_uses_what_its_reader_learned(cach
     assert torch.equal(loaded.reader.network.span.weight, made.reader.network.span.weight)
 
 
+@needs_reader
 @pytest.mark.parametrize("what", ["no passages", "no quote"])
 def test_a_model_that_learned_no_reading_reads_as_shipped(cache: Cache, what: str) -> None:
     gold = GOLD | {"c0": Gold("c0", GOLD["c0"].output)} if what == "no quote" else GOLD
@@ -296,6 +299,7 @@ def test_a_model_that_learned_no_reading_reads_as_shipped(cache: Cache, what: st
     assert made.reader.network is trained_network(WEIGHTS, made.reader.arithmetic)
 
 
+@needs_reader
 def test_other_shipped_weights_are_another_model(cache: Cache, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tuning.train_or_load(CASES, GOLD, SCHEMA, SMALLEST, GIVEN, cache=cache)
     monkeypatch.setattr(tuning.model, "PairReader", lambda cache, **more: PairReader(cache, weights, **more))

@@ -49,7 +49,8 @@ def has_bf16() -> bool:
 def fastest_arithmetic(cache: Cache) -> Arithmetic:
     """bf16 where the processor has instructions for it, and measured to be exact enough and not slower; else fp32.
 
-    STEPLADDER_ARITHMETIC, fp32 or bf16, decides instead where it is set. Measured once for a machine and kept in the cache. Without such instructions bf16 is many times slower and not even tried.
+    Measured once for a machine and kept in the cache. Without such instructions bf16 is many times slower and not even tried.
+    The variable STEPLADDER_ARITHMETIC, fp32 or bf16, decides instead where it is set; another value is a UserError.
     """
     wanted = os.environ.get("STEPLADDER_ARITHMETIC", "")
     if wanted not in ("", "fp32", "bf16"):

@@ -78,11 +78,13 @@ class CrossEncoderReranker:
             from transformers import AutoConfig
 
             try:
-                kinds = AutoConfig.from_pretrained(self.name).architectures or []
+                kinds = AutoConfig.from_pretrained(self.name, trust_remote_code=False).architectures or []
                 if not any(kind.endswith("ForSequenceClassification") for kind in kinds):
                     raise ValueError(f"found {', '.join(kinds) or 'no architecture'}, a head for sequence classification was expected")
                 self._model = CrossEncoder(self.name, num_labels=1, model_kwargs={"use_safetensors": True})
             except (OSError, ValueError, RuntimeError) as error:
                 why = str(error)[:200]
-                raise UserError(f"reranker hf:{self.name} cannot be loaded: {why}; expected a cross-encoder in safetensors") from error
+                raise UserError(
+                    f"reranker hf:{self.name} cannot be loaded: {why}; expected a folder or a model of the Hub, with safetensors"
+                ) from error
         return self._model
