@@ -201,7 +201,6 @@ def test_blind_passages_hold_every_token_and_none_too_many(text: str, max_tokens
     assert without_a_passage(text, passages) == []
 
 
-@pytest.mark.xfail(strict=True, reason="a document no longer than the overlap has no blind passage")
 @pytest.mark.parametrize(("max_tokens", "overlap"), [(10, 3), (10, 5), (4, 3)])
 def test_a_blind_cut_keeps_a_document_shorter_than_the_overlap(max_tokens: int, overlap: int) -> None:
     assert [p.text for p in chunk(document("d", "Thirty days."), max_tokens, overlap, blind=True)] == ["Thirty days."]
@@ -595,7 +594,6 @@ def test_a_vector_that_stands_hundreds_of_times_does_not_hide_the_others() -> No
         assert cosines[nearest_allowed(query, vectors, graph, None, 10)].min() >= np.sort(cosines)[-10] - 1e-6
 
 
-@pytest.mark.xfail(strict=True, raises=RuntimeError, reason="hnswlib raises where it reaches fewer vectors than it was asked for")
 def test_a_graph_that_does_not_reach_every_vector_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
     """As above, and the filter lets only what is far from the query pass, so that the graph is asked for ever more."""
     monkeypatch.setattr(graph_module, "GATHER_BELOW", 1)
@@ -605,7 +603,9 @@ def test_a_graph_that_does_not_reach_every_vector_is_no_error(monkeypatch: pytes
     graph = small_graph(vectors)
     for query in unit(rng, 20, 16):
         far = np.sort(np.argsort(vectors @ query)[:100])
-        assert nearest_allowed(query, vectors, graph, far, 10).tolist() == far[top(vectors[far] @ query, 10)].tolist()
+        found = nearest_allowed(query, vectors, graph, far, 10)
+        assert set(found.tolist()) <= set(far.tolist())
+        np.testing.assert_allclose(vectors[found] @ query, np.sort(vectors[far] @ query)[::-1][:10], atol=1e-6)  # equal ones in any order
 
 
 # --- what may be found
@@ -764,7 +764,6 @@ def test_a_search_keeps_to_its_budget(encoder: HashEncoder) -> None:
     assert index.search("alpha", token_budget=10_000) == found
 
 
-@pytest.mark.xfail(strict=True, raises=TypeError, reason="count_tokens takes no lone surrogate")
 def test_a_budget_holds_for_any_text(encoder: HashEncoder) -> None:
     index = SearchIndex([document("a", "Half of a pair: \ud83e")], encoder, FUSED)
     assert ids(index.search("pair", token_budget=100)) == ["a"]

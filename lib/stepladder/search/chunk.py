@@ -49,6 +49,6 @@ def _spans(text: str, max_tokens: int, overlap: int) -> Iterator[tuple[int, int]
 
 def _blind_spans(text: str, max_tokens: int, overlap: int) -> Iterator[tuple[int, int]]:
     offsets = tokenizer().encode(text.encode("utf-8", "replace").decode(), add_special_tokens=False).offsets
-    for first in range(0, max(0, len(offsets) - overlap), max_tokens - overlap):
+    for first in range(0, max(min(1, len(offsets)), len(offsets) - overlap), max_tokens - overlap):
         part = offsets[first : first + max_tokens]
         yield part[0][0], part[-1][1]

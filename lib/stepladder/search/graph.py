@@ -84,20 +84,28 @@ def nearest_allowed(vector: np.ndarray, vectors: np.ndarray, graph: Graph | None
     for more than n, and for twice as many until n of them pass: a filter callback inside the graph would be a hundred times
     slower (hnswlib's own figures).
     """
-    if graph is None or (allowed is not None and len(allowed) < GATHER_BELOW) or 4 * n > len(vectors):
-        scores = vectors @ vector if allowed is None else vectors[allowed] @ vector
-        best = top(scores, n)
-        return best if allowed is None else allowed[best]
-    if allowed is None:
-        return graph.nearest(vector, n)
+    n = min(n, len(vectors) if allowed is None else len(allowed))
+    if graph is not None and 4 * n <= len(vectors) and (allowed is None or len(allowed) >= GATHER_BELOW):
+        try:
+            return graph.nearest(vector, n) if allowed is None else _nearest_passing(vector, vectors, graph, allowed, n)
+        except RuntimeError:  # hnswlib reaches fewer vectors than were asked for, as among hundreds of equal ones
+            pass
+    scores = vectors @ vector if allowed is None else vectors[allowed] @ vector
+    best = top(scores, n)
+    return best if allowed is None else allowed[best]
+
+
+def _nearest_passing(vector: np.ndarray, vectors: np.ndarray, graph: Graph, allowed: np.ndarray, n: int) -> np.ndarray:
     passing = np.zeros(len(vectors), dtype=bool)
     passing[allowed] = True
     ask = n * len(vectors) // len(allowed) * 3 // 2
     while True:
         rows = graph.nearest(vector, ask)
         rows = rows[passing[rows]]
-        if len(rows) >= min(n, len(allowed)) or ask >= len(vectors):
+        if len(rows) >= n:
             return np.asarray(rows[:n])
+        if ask >= len(vectors):
+            raise RuntimeError(f"the graph reaches {len(rows)} of {n} passing vectors")
         ask *= 2
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from dataclasses import asdict
+import re
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from stepladder.search.index import Part, SearchIndex, SearchSettings
 from stepladder.search.rerank import shown
 
 VERSION = 1
+_DATA_FILE = re.compile(r"(passages|vectors|rows|graph)-[0-9a-f]{64}\.\w+")
 
 
 class IndexFileError(UserError):
@@ -44,7 +46,7 @@ def save(index: SearchIndex, folder: Path) -> None:
     (folder / "manifest.json.part").write_text(json.dumps(manifest, indent=1), encoding="utf-8")
     os.replace(folder / "manifest.json.part", folder / "manifest.json")
     for old in folder.iterdir():
-        if old.suffix in {".jsonl", ".f32", ".i64", ".hnsw"} and old.name not in files.values():
+        if _DATA_FILE.fullmatch(old.name) and old.name not in files.values():
             old.unlink()
 
 
@@ -55,6 +57,8 @@ def load(folder: Path, encoder: Encoder) -> SearchIndex:
         raise IndexFileError(
             f"{folder}: the index was made with the encoder {manifest['encoder']}, found {encoder.name}; make the index again"
         )
+    if (folder / "manifest.json").exists() and not all((folder / file).exists() for file in manifest["files"].values()):
+        manifest = _manifest(folder)  # somebody has just saved another index
     index = SearchIndex([], encoder, SearchSettings(**manifest["settings"]))
     data = {name: _checked(folder / file) for name, file in manifest["files"].items()}
     parts = {row["metadata"]["doc_id"]: _part(row, index) for row in map(json.loads, data["passages"].decode().splitlines())}
@@ -76,6 +80,11 @@ def _manifest(folder: Path) -> dict[str, Any]:
             raise IndexFileError(f"{path}: found version {manifest['version']}, expected {VERSION}; make the index again")
         if missing := {"encoder", "settings", "files"} - set(manifest):
             raise IndexFileError(f"{path}: found no {min(missing)}; the file is damaged, make the index again")
+        wanted = {"passages", "vectors"} | ({"graph", "rows"} if {"graph", "rows"} & set(manifest["files"]) else set())
+        if not isinstance(manifest["files"], dict) or set(manifest["files"]) != wanted:
+            raise IndexFileError(f"{path}: found files {sorted(manifest['files'])}, expected {sorted(wanted)}; make the index again")
+        if strange := set(dict(manifest["settings"])) - {field.name for field in fields(SearchSettings)}:
+            raise IndexFileError(f"{path}: found the setting {min(strange)}, which nothing knows; make the index again")
     except (ValueError, KeyError, TypeError) as error:
         if isinstance(error, IndexFileError):
             raise
