@@ -608,6 +608,20 @@ def test_a_graph_that_does_not_reach_every_vector_is_no_error(monkeypatch: pytes
         np.testing.assert_allclose(vectors[found] @ query, np.sort(vectors[far] @ query)[::-1][:10], atol=1e-6)  # equal ones in any order
 
 
+def test_a_graph_that_raised_is_no_wider_than_before() -> None:
+    rng = np.random.default_rng(0)
+    vectors = unit(rng, 1000, 16)
+    graph = small_graph(rng.permutation(np.concatenate([vectors, np.repeat(vectors[:1], 600, axis=0)])))
+    raised = 0
+    for query in unit(rng, 20, 16):
+        try:
+            graph.nearest(query, 1600)
+        except RuntimeError:
+            raised += 1
+    assert raised
+    assert graph._index.ef == 200
+
+
 # --- what may be found
 
 
@@ -632,6 +646,11 @@ def test_a_filter_holds_for_literal_words_too(encoder: HashEncoder) -> None:
 def test_a_filter_on_an_unknown_name_is_an_error(encoder: HashEncoder) -> None:
     with pytest.raises(ValueError, match=r"found .*colour.*|filter on \['colour'\]; expected doc_id, kind, status"):
         SearchIndex(MANY, encoder, DENSE).search("alpha", where={"colour": ["red"]})
+
+
+def test_a_filter_of_a_bare_text_is_an_error(encoder: HashEncoder) -> None:
+    with pytest.raises(ValueError, match="found the text 'policy', expected a list of values"):
+        SearchIndex(MANY, encoder, DENSE).search("alpha", where={"kind": "policy"})
 
 
 @pytest.mark.parametrize("method", ["dense", "bm25", "fused"])
@@ -905,11 +924,11 @@ def test_a_large_graph_is_updated_in_place(encoder: HashEncoder, monkeypatch: py
             assert index.search(query_of(exact.passages[i]), k=1)[0].doc_id == documents[i].doc_id
 
 
-@pytest.mark.parametrize(("gone", "kept"), [(80, True), (81, False)])
+@pytest.mark.parametrize(("gone", "large", "kept"), [(80, 320, True), (81, 319, False), (80, 321, False)])
 def test_a_graph_with_too_many_tombstones_is_made_anew(
-    encoder: HashEncoder, gone: int, kept: bool, monkeypatch: pytest.MonkeyPatch
+    encoder: HashEncoder, gone: int, large: int, kept: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(index_module, "REBUILD_BELOW", 50)
+    monkeypatch.setattr(index_module, "REBUILD_BELOW", large)
     index = SearchIndex(GRAPHED, encoder, GRAPH)
     first = index.graph
     index.update(GRAPHED[gone:])

@@ -61,8 +61,9 @@ class Graph:
         n = min(n, int((self.rows >= 0).sum()))
         if n > self.settings.ef:
             self._index.set_ef(n)
-        labels, _ = self._index.knn_query(vector, k=n, num_threads=1)
-        if n > self.settings.ef:
+        try:
+            labels, _ = self._index.knn_query(vector, k=n, num_threads=1)
+        finally:
             self._index.set_ef(self.settings.ef)
         return np.asarray(self.rows[labels[0].astype(np.int64)])
 

@@ -227,6 +227,8 @@ class SearchIndex:
             raise ValueError(f"filter on {sorted(unknown)}; expected {', '.join(METADATA[:-1])} or {METADATA[-1]}")
         passing = np.ones(len(self.passages), dtype=bool)
         for name, wanted in where.items():
+            if isinstance(wanted, str):
+                raise ValueError(f"filter on {name}: found the text {wanted!r}, expected a list of values or Between; write [{wanted!r}]")
             values, codes = self._column(name)
             if isinstance(wanted, Between):
                 right = (values >= wanted.low) & ((values <= wanted.high) | (not wanted.high))

@@ -53,12 +53,20 @@ def save(index: SearchIndex, folder: Path) -> None:
 def load(folder: Path, encoder: Encoder) -> SearchIndex:
     """The saved index. Raises IndexFileError where it is absent, damaged, or was made with another encoder."""
     manifest = _manifest(folder)
+    try:
+        return _load(folder, manifest, encoder)
+    except IndexFileError:
+        now = _manifest(folder)
+        if now == manifest:
+            raise
+        return _load(folder, now, encoder)  # somebody has just saved another index
+
+
+def _load(folder: Path, manifest: dict[str, Any], encoder: Encoder) -> SearchIndex:
     if manifest["encoder"] != encoder.name:
         raise IndexFileError(
             f"{folder}: the index was made with the encoder {manifest['encoder']}, found {encoder.name}; make the index again"
         )
-    if (folder / "manifest.json").exists() and not all((folder / file).exists() for file in manifest["files"].values()):
-        manifest = _manifest(folder)  # somebody has just saved another index
     index = SearchIndex([], encoder, SearchSettings(**manifest["settings"]))
     data = {name: _checked(folder / file) for name, file in manifest["files"].items()}
     parts = {row["metadata"]["doc_id"]: _part(row, index) for row in map(json.loads, data["passages"].decode().splitlines())}
