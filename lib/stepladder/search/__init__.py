@@ -2,8 +2,9 @@
 
 from stepladder.search.chunk import chunk
 from stepladder.search.fuse import reciprocal_rank_fusion
-from stepladder.search.index import Between, Changes, SearchIndex, SearchSettings, keep_within
+from stepladder.search.index import SearchIndex, keep_within
 from stepladder.search.rerank import Reranker, available, load_reranker
+from stepladder.search.settings import Between, Changes, SearchSettings
 from stepladder.search.store import IndexFileError, load, save
 
 __all__ = [

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from itertools import islice
-from typing import Literal
 
 import bm25s
 import numpy as np
@@ -18,63 +17,10 @@ from stepladder.search.chunk import chunk
 from stepladder.search.fuse import convex_sum, reciprocal_rank_fusion
 from stepladder.search.graph import EXACT_BELOW, MOST_DELETED, REBUILD_BELOW, Graph, GraphSettings, nearest_allowed, top
 from stepladder.search.rerank import Reranker, load_reranker, shown
+from stepladder.search.settings import Between, Changes, Filter, SearchSettings
 
 CANDIDATES = 50
 METADATA = ("doc_id", "kind", "status", "title", "updated_at", "url")
-
-
-@dataclass(frozen=True)
-class Between:
-    """A filter that lets values from `low` to `high` pass, both included; an empty end is open. Dates are ISO texts."""
-
-    low: str = ""
-    high: str = ""
-
-
-Filter = Mapping[str, Sequence[str] | Between]
-
-
-@dataclass(frozen=True)
-class SearchSettings:
-    """How an index cuts, searches and orders. `min_score` is a cosine: passages below it are dropped, whatever their rank."""
-
-    method: Literal["dense", "bm25", "fused"] = "fused"
-    fusion: Literal["rank", "sum"] = "sum"
-    dense_weight: float = 0.7  # of the sum: best on the train and dev cases of data/support and on questions of SQuAD
-    max_tokens: int = 120
-    overlap: int = 0
-    blind: bool = False
-    min_score: float = 0.0
-    rerank: str = ""  # embedded or hf:ID; empty: no reranking
-    reranked: int = 10  # so many of the best are looked at again
-    graph: bool | None = None  # None: a graph from EXACT_BELOW passages on
-    ef: int = 200
-
-    def label(self) -> str:
-        """What differs from the usual, in words.
-
-        >>> SearchSettings(max_tokens=60, rerank="embedded").label()
-        'fused by sum (0.7 dense), 60 tokens, reranked (embedded)'
-        """
-        parts = [f"fused by {self.fusion}" if self.method == "fused" else self.method]
-        parts[0] += f" ({self.dense_weight:g} dense)" if self.method == "fused" and self.fusion == "sum" else ""
-        parts.append(f"{self.max_tokens} tokens{' cut blindly' if self.blind else ''}")
-        parts += [f"overlap {self.overlap}"] if self.overlap else []
-        parts += [f"min score {self.min_score:g}"] if self.min_score else []
-        parts += [f"reranked ({self.rerank})"] if self.rerank else []
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True)
-class Changes:
-    """What an update would do, or has done: ids of documents."""
-
-    added: tuple[str, ...]
-    changed: tuple[str, ...]
-    removed: tuple[str, ...]
-
-    def __bool__(self) -> bool:
-        return bool(self.added or self.changed or self.removed)
 
 
 @dataclass(frozen=True)
@@ -113,7 +59,9 @@ class SearchIndex:
 
     def stale(self, documents: Sequence[Document]) -> Changes:
         """How these documents differ from what the index holds; only published ones count."""
-        contents = {d.doc_id: _content(d) for d in _published(documents)}
+        return self._changes({d.doc_id: _content(d) for d in _published(documents)})
+
+    def _changes(self, contents: Mapping[str, str]) -> Changes:
         return Changes(
             added=tuple(i for i in contents if i not in self.parts),
             changed=tuple(i for i, content in contents.items() if i in self.parts and self.parts[i].content != content),
@@ -125,23 +73,20 @@ class SearchIndex:
 
         Only passages of new and changed documents are cut and embedded, and of those only texts that the cache does not know.
         """
-        changes = self.stale(documents)
+        published = _published(documents)
+        contents = {d.doc_id: _content(d) for d in published}
+        changes = self._changes(contents)
         new = set(changes.added) | set(changes.changed)
-        cut = {d.doc_id: self._cut(d) for d in _published(documents) if d.doc_id in new}
+        cut = {d.doc_id: self._cut(d) for d in published if d.doc_id in new}
         texts = [shown(p) for passages in cut.values() for p in passages]
         stems = iter(self.stems(texts))
-        fresh = {d.doc_id: self._part(d, cut[d.doc_id], stems) for d in _published(documents) if d.doc_id in new}
-        parts = {d.doc_id: fresh.get(d.doc_id) or self.parts[d.doc_id] for d in _published(documents)}
+        fresh = {d.doc_id: _part(d, contents[d.doc_id], cut[d.doc_id], stems) for d in published if d.doc_id in new}
+        parts = {d.doc_id: fresh.get(d.doc_id) or self.parts[d.doc_id] for d in published}
         self._put(parts, new, self.encoder.encode(texts))
         return changes
 
     def _cut(self, document: Document) -> list[Passage]:
         return chunk(document, self.settings.max_tokens, self.settings.overlap, self.settings.blind)
-
-    def _part(self, document: Document, passages: Sequence[Passage], stems: Iterator[list[str]]) -> Part:
-        """A document with its passages, and the next so many of the stems."""
-        metadata = {name: getattr(document, name) for name in METADATA}
-        return Part(metadata, _content(document), tuple(passages), tuple(islice(stems, len(passages))))
 
     def stems(self, texts: list[str]) -> list[list[str]]:
         """The words of each text that BM25 counts."""
@@ -290,6 +235,12 @@ def keep_within(passages: Sequence[Passage], token_budget: int | None) -> list[P
                 break
         kept.append(passage)
     return kept
+
+
+def _part(document: Document, content: str, passages: Sequence[Passage], stems: Iterator[list[str]]) -> Part:
+    """A document with its passages, and the next so many of the stems."""
+    metadata = {name: getattr(document, name) for name in METADATA}
+    return Part(metadata, content, tuple(passages), tuple(islice(stems, len(passages))))
 
 
 def _lexical_index(stems: list[list[str]]) -> bm25s.BM25 | None:

@@ -14,8 +14,9 @@ import numpy as np
 
 from stepladder.encoder import DIMENSIONS, Encoder
 from stepladder.records import Passage, UserError
-from stepladder.search.index import Part, SearchIndex, SearchSettings
+from stepladder.search.index import Part, SearchIndex
 from stepladder.search.rerank import shown
+from stepladder.search.settings import SearchSettings
 
 VERSION = 1
 _DATA_FILE = re.compile(r"(passages|vectors|rows|graph)-[0-9a-f]{64}\.\w+")
