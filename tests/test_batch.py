@@ -19,7 +19,7 @@ from fake_server import FakeServer
 from stepladder import batch, runs
 from stepladder.cli import main
 from stepladder.models import ModelError
-from stepladder.runs import ParameterError
+from stepladder.parameters import ParameterError
 
 SHARED = Path(__file__).parents[1] / "data" / "support"
 

@@ -12,7 +12,7 @@ import stepladder
 ROOT = Path(stepladder.__file__).parent
 FLOORS = {
     "records": 1, "cache": 1,
-    "encoder": 2, "answers": 2, "guard": 2,
+    "encoder": 2, "answers": 2, "guard": 2, "parameters": 2,
     "dataset": 3, "prompts": 3, "models": 3, "search": 3, "scoring": 3, "runs": 3,
     "tuning": 4, "comparison": 4, "floors": 4, "importers": 4,
     "decision": 5, "show": 5, "render": 5, "audit": 5, "labels": 5,

@@ -21,7 +21,6 @@ from stepladder.encoder.pairs import (
     MAX_PAIR_TOKENS,
     MAX_QUESTION_TOKENS,
     STRIDE,
-    PairNetwork,
     PairReader,
     Reading,
     Span,
@@ -33,6 +32,7 @@ from stepladder.encoder.pairs import (
 )
 from stepladder.encoder.vectors import has_bf16
 from stepladder.encoder.weights import tokenizer
+from tiny_model import save_random_reader
 
 QUESTION = "How long do I have to send it back?"
 PASSAGE = "Returns\nGoods may come back within 30 days. Postage is £4.50."
@@ -53,13 +53,7 @@ class CountingReader(PairReader):
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published encoder under heads of random weights, the same every time: its answers mean nothing, its plumbing is real."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = PairNetwork()
-    path = tmp_path_factory.mktemp("weights") / "reader.safetensors"
-    save_file({name: tensor for name, tensor in network.state_dict().items() if "word_embeddings" not in name}, path)
-    return path
+    return save_random_reader(tmp_path_factory.mktemp("weights") / "reader.safetensors")
 
 
 @pytest.fixture

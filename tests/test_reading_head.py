@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch.nn import functional
 
 from stepladder import tuning
@@ -19,6 +19,7 @@ from stepladder.records import Case, Evidence, Gold, Passage
 from stepladder.tuning import reading_head
 from stepladder.tuning.reading import Item, loss_of
 from stepladder.tuning.reading_head import Lesson, tune_reader
+from tiny_model import save_random_reader
 
 CHANGES = ("encoder.encoder.layer.5.", "encoder.pooler.", "span.", "pair.")
 
@@ -54,13 +55,7 @@ def _one_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The published encoder under heads of random weights, the same every time."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        network = PairNetwork()
-    path = tmp_path_factory.mktemp("weights") / "reader.safetensors"
-    save_file({name: tensor for name, tensor in network.state_dict().items() if "word_embeddings" not in name}, path)
-    return path
+    return save_random_reader(tmp_path_factory.mktemp("weights") / "reader.safetensors")
 
 
 @pytest.fixture(scope="module")

@@ -7,6 +7,9 @@ from pathlib import Path
 import tokenizers
 import torch
 import transformers
+from safetensors.torch import save_file
+
+from stepladder.encoder.pairs import PairNetwork
 
 CHAT_TEMPLATE = (
     "{% for m in messages %}<|{{ m['role'] }}|>{{ m['content'] }}<|end|>{% endfor %}{% if add_generation_prompt %}<|assistant|>{% endif %}"
@@ -51,3 +54,12 @@ def save_tiny_model(folder: Path, positions: int = 4096, chat_template: str | No
     make_model(positions).save_pretrained(folder)
     make_tokenizer(chat_template).save_pretrained(folder)
     return folder
+
+
+def save_random_reader(path: Path) -> Path:
+    """The published encoder under reading heads of random weights, the same every time."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = PairNetwork()
+    save_file({name: tensor for name, tensor in network.state_dict().items() if "word_embeddings" not in name}, path)
+    return path

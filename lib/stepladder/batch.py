@@ -24,9 +24,10 @@ from stepladder.dataset import load
 from stepladder.decision import Gate, opens
 from stepladder.floors import incumbent
 from stepladder.models import check_model_name, is_priced
+from stepladder.parameters import COMMON, ParameterError, check_parameters
 from stepladder.records import UserError
 from stepladder.render import render
-from stepladder.runs import COMMON, STEPS, ParameterError, check_parameters, checkout, run_name, sweep
+from stepladder.runs import STEPS, checkout, run_name, sweep
 
 RUNG_OF = {"02_rag": "rag", "03_fine_tune": "fine_tune", "04_hybrid": "hybrid"}
 _PATH = re.compile(r'"(/[^"\n]*)"')

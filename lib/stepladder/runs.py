@@ -1,4 +1,4 @@
-"""Notebook parameters, and the only writer and reader of `results/`.
+"""The only writer and reader of `results/`.
 
 A step (one notebook's results) is staged beside its folder and moved there when it is whole, so that a kill leaves the
 last whole result, or none.
@@ -6,7 +6,6 @@ last whole result, or none.
 
 from __future__ import annotations
 
-import ast
 import importlib.metadata
 import json
 import os
@@ -15,7 +14,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -25,62 +24,18 @@ import pandas as pd
 from tqdm import tqdm
 
 from stepladder.cache import Cache, content_hash
-from stepladder.records import Case, CaseError, Prediction, UserError
+from stepladder.parameters import COMMON, ParameterError, check_parameters, injected_names
+from stepladder.records import Case, CaseError, Prediction
 
-COMMON: dict[str, type] = {"data": str, "model": str, "out": str, "split": str, "seed": int, "limit": int, "thorough": bool}
 STEPS = ("00_brief", "01_prompt", "02_rag", "03_fine_tune", "04_hybrid", "05_when_facts_change", "06_decision")
 SCORE_COLUMNS = ["rung", "base", "case_id", "metric", "value"]
 TIMING_COLUMNS = ["rung", "kind", "case_id", "seconds", "cached"]
-
-
-class ParameterError(UserError):
-    """A notebook parameter is misspelt, ill-typed or out of range."""
 
 
 def checkout() -> Path | None:
     """The folder of this repository, found through the editable install; None where it is not installed that way."""
     root = Path(__file__).resolve().parents[2]
     return root if (root / "data" / "support").is_dir() and (root / "notebooks").is_dir() else None
-
-
-def check_parameters(values: Mapping[str, Any], own: Mapping[str, type] = {}) -> dict[str, Any]:
-    """The parameters with their types checked: all known, none missing. Raises ParameterError."""
-    expected = COMMON | dict(own)
-    unknown = [name for name in values if name not in expected]
-    if unknown:
-        raise ParameterError(f"unknown parameter {', '.join(unknown)}; expected some of {', '.join(expected)}")
-    for name, wanted in expected.items():
-        if name not in values:
-            raise ParameterError(f"parameter {name} is missing; expected it in the cell tagged parameters, as {wanted.__name__}")
-        value = values[name]
-        right = isinstance(value, wanted) or (wanted is float and isinstance(value, int))
-        if not right or (isinstance(value, bool) and wanted is not bool):
-            raise ParameterError(f"parameter {name}: found {value!r}, a {type(value).__name__}; expected a {wanted.__name__}")
-    if values["split"] not in ("dev", "test"):
-        raise ParameterError(f"parameter split: found {values['split']!r}; expected dev or test")
-    if values["limit"] < 0 or values["seed"] < 0:
-        raise ParameterError("parameters limit and seed: found a negative number; expected 0 or more (limit 0: all cases)")
-    return {name: values[name] for name in expected}
-
-
-def injected_names(cells: Iterable[str]) -> set[str]:
-    """Names that parameter cells assign: cells with typed assignments, and the cell that papermill injects.
-
-    >>> sorted(injected_names(["# Parameters\\nlimt = 3", "x = 1", "seed: int = 0"]))
-    ['limt', 'seed']
-    """
-    names: set[str] = set()
-    for cell in cells:
-        if "runs.start(" in cell:  # what was mistyped before an earlier start has been dealt with
-            names.clear()
-        try:
-            body = ast.parse(cell).body
-        except (SyntaxError, ValueError):
-            continue
-        typed = {n.target.id for n in body if isinstance(n, ast.AnnAssign) and isinstance(n.target, ast.Name)}
-        plain = {t.id for n in body if isinstance(n, ast.Assign) for t in n.targets if isinstance(t, ast.Name)}
-        names |= typed | (plain if cell.lstrip().startswith("# Parameters") or (typed and len(typed) + len(plain) == len(body)) else set())
-    return names
 
 
 def run_name(data: str, model: str, limit: int, seed: int, split: str) -> str:
