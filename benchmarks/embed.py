@@ -19,7 +19,6 @@ from stepladder.encoder.weights import tokenizer
 from stepladder.records import Document, Passage
 from stepladder.scoring import retrieval_scores
 from stepladder.search import chunk
-from stepladder.search.rerank import shown
 
 SIZES = (160, 200, 64, 96, 220, 48)  # none over 256 tokens with its title, so that neither side cuts a text
 LAYERS = 6
@@ -28,8 +27,8 @@ Side = Callable[[list[str]], np.ndarray]  # texts to their vectors
 
 def texts(passages: Sequence[Passage], documents: Sequence[Document]) -> Iterator[str]:
     """The passages first, then the documents cut in other ways, then their sentences."""
-    yield from map(shown, passages)
-    yield from (shown(p) for size in SIZES for d in documents for p in chunk(d, size))
+    yield from (p.headed for p in passages)
+    yield from (p.headed for size in SIZES for d in documents for p in chunk(d, size))
     yield from (s for d in documents for s in sentences(d.text))
 
 

@@ -19,7 +19,7 @@ from stepladder.encoder.pairs import MAX_QUESTION_TOKENS, WEIGHTS, PairReader, t
 from stepladder.encoder.vectors import Arithmetic, embed, has_bf16
 from stepladder.records import Document, Passage
 from stepladder.search import Reranker, SearchIndex, SearchSettings, chunk
-from stepladder.search.rerank import EmbeddedReranker, shown
+from stepladder.search.rerank import EmbeddedReranker
 
 PASSAGES = 10
 AIMS: dict[Arithmetic, float] = {"fp32": 200.0, "bf16": 100.0}
@@ -53,7 +53,7 @@ def cross_encoder(weights: Path, folder: Path) -> CrossEncoder:
 
 def index_of(documents: Sequence[Document], vectors: np.ndarray, arithmetic: Arithmetic, rerank: Reranker, cache: Cache) -> SearchIndex:
     """An index of these documents with the vectors of their passages; queries are embedded in that arithmetic."""
-    texts = [shown(p) for d in documents for p in chunk(d)]
+    texts = [p.headed for d in documents for p in chunk(d)]
     settings = SearchSettings(method="dense", min_score=-1.0, reranked=PASSAGES)
     return SearchIndex(documents, PreparedEncoder(cache, texts, vectors, arithmetic), settings, Watched(rerank))
 
@@ -92,7 +92,7 @@ def main() -> None:
         print(f"\n  not measured ({weights.name}, the weights of the reader, is not there)")
         return
     documents = [d for d in support().documents if d.status == "published"][: 15 if chosen.quick else None]
-    vectors = embed([shown(p) for d in documents for p in chunk(d)])
+    vectors = embed([p.headed for d in documents for p in chunk(d)])
     messages = dict.fromkeys(case.text for split in ("dev", "train") for case in support().cases(split))
     # Longer ones are cut by the reader, but not by a plain CrossEncoder: the two would read different texts
     queries = [text for text in messages if count_tokens(text) <= MAX_QUESTION_TOKENS][: WARM_UP + (10 if chosen.quick else 100)]
@@ -104,7 +104,7 @@ def main() -> None:
             cache = Cache(folder / arithmetic)  # each query is asked once of each, so nothing of it is in its cache
             rerankers[f"stepladder, {arithmetic}"] = arithmetic, EmbeddedReranker(PairReader(cache, weights, arithmetic)), cache
         plain = f"CrossEncoder of {named('sentence-transformers')}, fp32"
-        rerankers[plain] = "fp32", lambda query, passages: peer.predict([(query, shown(p)) for p in passages]), Cache(folder / "plain")
+        rerankers[plain] = "fp32", lambda query, passages: peer.predict([(query, p.headed) for p in passages]), Cache(folder / "plain")
         indexes = {name: index_of(documents, vectors, *parts) for name, parts in rerankers.items()}
         measured = {name: latencies(index, queries) for name, index in indexes.items()}
     said: dict[str, Any] = {name: index.rerank.said for name, index in indexes.items() if isinstance(index.rerank, Watched)}

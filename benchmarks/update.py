@@ -14,7 +14,6 @@ from stepladder.encoder.vectors import embed
 from stepladder.records import Document, Passage
 from stepladder.search import SearchIndex, SearchSettings, chunk
 from stepladder.search.graph import EXACT_BELOW
-from stepladder.search.rerank import shown
 
 TITLE = "Page {}"
 MAX_TOKENS = 110  # below the 120 of the search, so that a page stays one passage
@@ -29,7 +28,7 @@ def page(number: int, text: str) -> Document:
 
 
 def as_embedded(document: Document) -> str:
-    return shown(Passage("", document.doc_id, document.title, "", "", document.text, 0, 0))
+    return Passage("", document.doc_id, document.title, "", "", document.text, 0, 0).headed
 
 
 def main() -> None:

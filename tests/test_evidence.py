@@ -14,13 +14,12 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading, Span, has_reader
+from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.models import evidence
 from stepladder.models.embedded import EmbeddedModel
-from stepladder.models.evidence import COMPANY_PARAGRAPHS, Finding, confidence, find_answer, questions
+from stepladder.models.evidence import CERTAIN, COMPANY_PARAGRAPHS, SIGNS, Finding, candidates, find_answer, learned_weights, questions
 from stepladder.records import Example, Passage, Prompt
 
-READ_CURVE = evidence._curve
 NOTHING = -9.0  # what the fake reader gives a passage in which it knows no answer
 
 
@@ -78,15 +77,14 @@ POSTAGE = passage("postage", "Postage is £4.50. Express costs £8.95.", "Postag
 HELP = passage("help", "- Ask the desk within 45 days\n- Express costs £9.95, ordered by 14:00\nWe are glad to help.")
 
 
-@pytest.fixture
-def shipped_curve() -> tuple[float, float]:
-    return READ_CURVE()
-
-
 @pytest.fixture(autouse=True)
 def certain(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A curve that is known: confidence one half at a score of 2."""
-    monkeypatch.setattr(evidence, "_curve", lambda: (0.5, 2.0))
+    """The reader's score alone decides: confidence one half at a score of 2."""
+    weigh(monkeypatch, (0.0, 0.0, 0.0, 0.5), -1.0)
+
+
+def weigh(monkeypatch: pytest.MonkeyPatch, weights: Sequence[float], bias: float) -> None:
+    monkeypatch.setattr(evidence, "learned_weights", lambda: (np.array(weights), bias))
 
 
 # --- the best answer
@@ -95,21 +93,13 @@ def certain(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("passages", list(itertools.permutations([RETURNS, POSTAGE, HELP])), ids=range(6))
 def test_the_best_score_over_all_passages_wins(encoder: Encoder, certain: None, passages: Sequence[Passage]) -> None:
     reader = TableReader({("", "£4.50"): 3.0, ("", "45 days, unused"): 4.0, ("", "14:00"): 2.0})
-    found = find_answer(reader, encoder, [LONG], passages)
+    found = find_answer(reader, encoder, LONG, LONG, passages)
     assert found == Finding("45 days, unused", "Goods may come back within 45 days, unused.", "returns", 1 / (1 + math.exp(-1.0)))
-
-
-def test_the_best_score_over_all_questions_wins(encoder: Encoder, certain: None) -> None:
-    reader = TableReader({("return", "within 45 days"): 1.0, ("postage", "£4.50"): 2.0})
-    found = find_answer(reader, encoder, [LONG, COST], [RETURNS, POSTAGE])
-    assert found == Finding("£4.50", "Postage is £4.50.", "postage", 0.5)
-    assert set(reader.given) == {(q, f"{p.title}\n{p.text}") for q in (LONG, COST) for p in (RETURNS, POSTAGE)}
-    assert len(reader.given) == 4
 
 
 def test_of_equals_the_first_is_taken(encoder: Encoder, certain: None) -> None:
     reader = TableReader({("", "45 days"): 1.0})
-    assert [getattr(find_answer(reader, encoder, [LONG], some), "doc_id", "") for some in ([RETURNS, HELP], [HELP, RETURNS])] == [
+    assert [getattr(find_answer(reader, encoder, LONG, LONG, some), "doc_id", "") for some in ([RETURNS, HELP], [HELP, RETURNS])] == [
         "returns",
         "help",
     ]
@@ -126,16 +116,20 @@ def test_of_equals_the_first_is_taken(encoder: Encoder, certain: None) -> None:
     ],
 )
 def test_the_sentence_around_the_span_is_the_answer(encoder: Encoder, span: str, sentence: str) -> None:
-    found = find_answer(TableReader({("", span): 1.0}), encoder, [LONG], [POSTAGE, RETURNS])
+    found = find_answer(TableReader({("", span): 1.0}), encoder, LONG, LONG, [POSTAGE, RETURNS])
     assert found is not None
     assert (found.span, found.sentence, found.doc_id) == (span, sentence, "returns")
 
 
-def test_an_answer_in_the_title_is_the_title(encoder: Encoder) -> None:
-    page = passage("hours", "Call us then.", "Open 9 to 17, Monday to Friday")
-    found = find_answer(TableReader({("", "9 to 17"): 1.0}), encoder, ["When are you open?"], [page])
+def test_a_title_and_a_heading_are_no_answer(encoder: Encoder) -> None:
+    """They are read, as what stands below is about them, but they tell nothing new."""
+    page = passage("hours", "# 9 to 17\nCall us then.", "Open 9 to 17, Monday to Friday")
+    reader = TableReader({("", "9 to 17"): 9.0, ("", "Call us"): 1.0})
+    found = find_answer(reader, encoder, "When?", "When are you open?", [page])
+    assert reader.given == [("When are you open?", f"{page.title}\n{page.text}")]
     assert found is not None
-    assert (found.sentence, found.doc_id) == ("Open 9 to 17, Monday to Friday", "hours")
+    assert (found.sentence, found.doc_id) == ("Call us then.", "hours")
+    assert find_answer(reader, encoder, "When?", "When are you open?", [passage("bare", "", page.title)]) is None
 
 
 @pytest.mark.parametrize(
@@ -147,39 +141,41 @@ def test_an_answer_in_the_title_is_the_title(encoder: Encoder) -> None:
     ],
 )
 def test_the_dash_of_a_list_is_no_part_of_the_answer(encoder: Encoder, text: str, sentence: str) -> None:
-    found = find_answer(TableReader({("", "£9.95"): 1.0}), encoder, [COST], [passage("d", text)])
+    found = find_answer(TableReader({("", "£9.95"): 1.0}), encoder, COST, COST, [passage("d", text)])
     assert found is not None
     assert (found.sentence, found.span) == (sentence, "£9.95")
 
 
 def test_a_minus_is_part_of_the_answer(encoder: Encoder) -> None:
-    found = find_answer(TableReader({("", "-5 °C"): 1.0}), encoder, ["How cold?"], [passage("bag", "Comfort\n-5 °C without a liner")])
+    found = find_answer(
+        TableReader({("", "-5 °C"): 1.0}), encoder, "How cold?", "How cold?", [passage("bag", "Comfort\n-5 °C without a liner")]
+    )
     assert found is not None
     assert found.sentence == "-5 °C without a liner"
 
 
 @pytest.mark.parametrize(
-    ("asked", "passages", "company"),
+    ("question", "passages", "company"),
     [
-        ([], [RETURNS], "We sell boots."),
-        ([LONG], [], ""),
-        ([LONG], [], "# Us\n\n## More of us"),
-        ([LONG], [], " \n\n\t\n\n"),
-        ([], [], ""),
+        ("", [RETURNS], "We sell boots."),
+        (LONG, [], ""),
+        (LONG, [], "# Us\n\n## More of us"),
+        (LONG, [], " \n\n\t\n\n"),
+        ("", [], ""),
     ],
     ids=["nothing asked", "no text", "headings alone", "blank text", "nothing"],
 )
-def test_nothing_to_ask_or_to_read_is_no_answer(encoder: Encoder, asked: list[str], passages: list[Passage], company: str) -> None:
+def test_nothing_to_ask_or_to_read_is_no_answer(encoder: Encoder, question: str, passages: list[Passage], company: str) -> None:
     reader = TableReader({("", "45 days"): 1.0})
-    assert find_answer(reader, encoder, asked, passages, company) is None
+    assert find_answer(reader, encoder, LONG, question, passages, company) is None
     assert reader.given == []
 
 
 def test_a_poor_answer_is_still_given_with_its_confidence(encoder: Encoder, certain: None) -> None:
     """Whether it is said, who asks decides."""
-    found = find_answer(TableReader({}), encoder, [LONG], [POSTAGE])
+    found = find_answer(TableReader({}), encoder, LONG, LONG, [POSTAGE])
     assert found is not None
-    assert found.confidence == 1 / (1 + math.exp(5.5))
+    assert found.confidence == pytest.approx(1 / (1 + math.exp(0.5 * CERTAIN + 1)))
 
 
 # --- the company text
@@ -199,73 +195,104 @@ def test_the_nearest_company_paragraphs_are_read_without_headings(tmp_path: Path
         "## Hours": 0.0,
     }
     reader = TableReader({("", "45 days"): 1.0})
-    found = find_answer(reader, DialEncoder(Cache(tmp_path), angles), [LONG], [POSTAGE], COMPANY)
+    found = find_answer(reader, DialEncoder(Cache(tmp_path), angles), LONG, LONG, [POSTAGE], COMPANY)
     assert COMPANY_PARAGRAPHS == 3
     assert [text for _, text in reader.given] == ["Postage\n" + POSTAGE.text, "Call us.", "We are in Harrowdale.", "Returns: 45 days."]
     assert found is not None
     assert (found.sentence, found.doc_id) == ("Returns: 45 days.", "")  # the company text is no document
 
 
-def test_a_paragraph_that_is_near_to_one_of_the_questions_is_read(tmp_path: Path) -> None:
-    angles = {LONG: 0.0, COST: 2.0, PARAGRAPHS[2]: 2.1, PARAGRAPHS[3]: 0.3, PARAGRAPHS[0]: 0.4, PARAGRAPHS[1]: 0.5, PARAGRAPHS[4]: 4.0}
-    reader = TableReader({})
-    find_answer(reader, DialEncoder(Cache(tmp_path), angles), [LONG, COST], [], COMPANY)
-    read = [PARAGRAPHS[2], PARAGRAPHS[3], PARAGRAPHS[0]]
-    assert reader.given == [(question, text) for question in (LONG, COST) for text in read]
-
-
 def test_a_short_company_text_is_read_whole(encoder: Encoder) -> None:
     reader = TableReader({})
-    find_answer(reader, encoder, [LONG], [], "# Us\n\nWe sell boots.\n\nCall us.")
+    find_answer(reader, encoder, LONG, LONG, [], "# Us\n\nWe sell boots.\n\nCall us.")
     assert [text for _, text in reader.given] == ["We sell boots.", "Call us."]
 
 
 def test_text_right_below_a_heading_is_read(encoder: Encoder) -> None:
-    found = find_answer(TableReader({("", "45 days"): 1.0}), encoder, [LONG], [], "# Returns\nGoods may come back within 45 days.")
+    found = find_answer(TableReader({("", "45 days"): 1.0}), encoder, LONG, LONG, [], "# Returns\nGoods may come back within 45 days.")
     assert found is not None
     assert found.sentence == "Goods may come back within 45 days."
+
+
+# --- the signs
+
+
+def test_the_signs_of_each_sentence(tmp_path: Path) -> None:
+    message = f"My boots leak. {LONG}"
+    first, second = "Returns are free.", "Goods may come back within 45 days, unused."
+    angles = {LONG: 0.0, message: 0.5, first: near(0.3), second: near(0.9), f"Returns: {second}": 0.5, RETURNS.headed: 1.5}
+    reader = TableReader({("", "45 days"): 4.0})
+    found, signs = candidates(reader, DialEncoder(Cache(tmp_path), angles), message, LONG, [RETURNS])
+    assert [(f.span, f.sentence, f.doc_id) for f in found] == [
+        ("", first, "returns"),
+        ("45 days", second, "returns"),
+        ("", "Sale goods may not.", "returns"),
+    ]
+    about = math.cos(1.0)  # of the passage and the message
+    expected = [[0.3, 0.0, about, -CERTAIN], [0.9, 1.0, about, 4.0], [0.0, 0.0, about, -CERTAIN]]
+    np.testing.assert_allclose(signs, expected, atol=1e-3)
+    assert signs.shape[1] == len(SIGNS)
+
+
+def test_a_sentence_of_the_company_text_is_not_near_by_its_passage(tmp_path: Path) -> None:
+    angles = {LONG: 0.0, "Returns: 45 days.": 0.0}
+    _, signs = candidates(TableReader({("", "45 days"): 4.0}), DialEncoder(Cache(tmp_path), angles), LONG, LONG, [], "Returns: 45 days.")
+    np.testing.assert_allclose(signs, [[1.0, 1.0, 0.0, 4.0]], atol=1e-3)
+
+
+@pytest.mark.parametrize(("score", "counted"), [(4.0, 4.0), (40.0, CERTAIN), (-40.0, -CERTAIN), (math.inf, CERTAIN)])
+def test_a_score_counts_within_bounds(encoder: Encoder, score: float, counted: float) -> None:
+    _, signs = candidates(TableReader({("", "£4.50"): score}), encoder, COST, COST, [passage("d", "It is £4.50.")])
+    assert signs[0, 3] == counted
+
+
+def test_all_signs_decide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The reader likes one sentence, the cosine with the question another."""
+    first, second = "Postage is £4.50.", "Express costs £8.95."
+    made = DialEncoder(Cache(tmp_path), {COST: 0.0, second: 0.0})
+    reader = TableReader({("", "£4.50"): 2.0, ("express", "£8.95"): 0.0})
+    for weights, expected in (((0.0, 0.0, 0.0, 1.0), first), ((1.0, 0.0, 0.0, 0.0), second), ((20.0, 0.0, 0.0, 1.0), second)):
+        weigh(monkeypatch, weights, 0.0)
+        found = find_answer(reader, made, COST, COST, [POSTAGE])
+        assert found is not None
+        assert found.sentence == expected
 
 
 # --- confidence
 
 
 @pytest.mark.parametrize(
-    ("slope", "middle", "score", "expected"),
+    ("weight", "bias", "score", "expected"),
     [
-        (2.0, 1.0, 1.0, 0.5),
-        (2.0, 1.0, 2.0, 0.880797),  # 1 / (1 + e^-2)
-        (2.0, 1.0, 0.0, 0.119203),
+        (2.0, -2.0, 1.0, 0.5),
+        (2.0, -2.0, 2.0, 0.880797),  # 1 / (1 + e^-2)
+        (2.0, -2.0, 0.0, 0.119203),
         (0.5, 0.0, math.log(81), 0.9),
-        (0.5, -4.0, -4.0, 0.5),
+        (9.0, 1000.0, 12.0, 1.0),
+        (9.0, -1000.0, 12.0, 0.0),
     ],
 )
-def test_confidence_is_the_logistic_curve(
-    monkeypatch: pytest.MonkeyPatch, slope: float, middle: float, score: float, expected: float
+def test_confidence_is_the_logistic_function(
+    encoder: Encoder, monkeypatch: pytest.MonkeyPatch, weight: float, bias: float, score: float, expected: float
 ) -> None:
-    monkeypatch.setattr(evidence, "_curve", lambda: (slope, middle))
-    assert confidence(score) == pytest.approx(expected, abs=1e-6)
+    weigh(monkeypatch, (0.0, 0.0, 0.0, weight), bias)
+    found = find_answer(TableReader({("", "£4.50"): score}), encoder, COST, COST, [passage("d", "It is £4.50.")])
+    assert found is not None
+    assert found.confidence == pytest.approx(expected, abs=1e-6)
 
 
-def test_a_higher_score_is_a_higher_confidence(certain: None) -> None:
-    assert (np.diff([confidence(score) for score in np.linspace(-30, 30, 100)]) > 0).all()
+def test_the_weights_are_read_from_the_file_beside_those_of_the_reader(tmp_path: Path) -> None:
+    about = {"answer": {"weights": {name: i + 0.5 for i, name in enumerate(reversed(SIGNS))}, "bias": -3}, "threshold": 1}
+    (tmp_path / "reader.json").write_text(json.dumps(about), encoding="utf-8")
+    weights, bias = learned_weights.__wrapped__(tmp_path / "reader.json")
+    assert (weights.tolist(), bias) == ([3.5, 2.5, 1.5, 0.5], -3.0)
 
 
-@pytest.mark.parametrize("score", [1e6, 1e4, 1e300, math.inf])
-def test_scores_beyond_all_bounds_are_certain(certain: None, score: float) -> None:
-    assert confidence(score) == pytest.approx(1.0, abs=1e-12)
-    assert 0 < confidence(-score) < 1e-12
-
-
-def test_the_curve_is_read_from_the_file_beside_the_weights(tmp_path: Path) -> None:
-    (tmp_path / "reader.json").write_text(json.dumps({"slope": 0.25, "middle": -3, "threshold": 1, "more": []}), encoding="utf-8")
-    assert READ_CURVE.__wrapped__(tmp_path / "reader.json") == (0.25, -3.0)
-
-
-@pytest.mark.skipif(not has_reader(), reason="the weights of the reader are not there")
-def test_the_shipped_curve_rises(shipped_curve: tuple[float, float]) -> None:
-    slope, middle = shipped_curve
-    assert slope > 0
-    assert math.isfinite(middle)
+def test_a_span_and_a_near_sentence_speak_for_an_answer() -> None:
+    weights, bias = learned_weights()
+    assert weights[-1] > 0
+    assert weights[:3].sum() > 0
+    assert math.isfinite(bias)
 
 
 # --- what is asked
@@ -337,11 +364,11 @@ def fill(made: EmbeddedModel, message: str, **given: Any) -> tuple[str | None, l
     return output["answer"], output["sources"]
 
 
-def test_a_message_with_two_questions_reads_both(tmp_path: Path, certain: None) -> None:
+def test_the_questions_of_a_message_are_read_together(tmp_path: Path, certain: None) -> None:
     made = model(tmp_path, {("postage", "£4.50"): 5.0, ("return", "45 days"): 4.0})
     assert fill(made, f"Hi. {LONG} I am not sure. {COST}", passages=(RETURNS, POSTAGE)) == ("Postage is £4.50.", ["postage"])
     assert isinstance(made.reader, TableReader)
-    assert [question for question, _ in made.reader.given] == [LONG, LONG, COST, COST]
+    assert made.reader.given == [(f"{LONG} {COST}", p.headed) for p in (RETURNS, POSTAGE)]
 
 
 @pytest.mark.parametrize(("abstain_below", "said"), [(0.0, True), (0.72, True), (0.74, False), (1.0, False)])
@@ -378,7 +405,7 @@ def test_the_answer_of_an_example_wins_where_nearly_the_same_was_asked(
     tmp_path: Path, certain: None, cosine: float, score: float, expected: tuple[str, str, float]
 ) -> None:
     made = model(tmp_path, {("", "45 days"): score}, {ASKS: 0.0, OTHER: near(cosine)})
-    *found, sure = made.best_answer(Prompt(ASKS, SCHEMA, examples=(TAUGHT,), passages=(RETURNS,)), [LONG])
+    *found, sure = made.best_answer(Prompt(ASKS, SCHEMA, examples=(TAUGHT,), passages=(RETURNS,)), LONG)
     assert found == list(expected[:2])
     assert sure == pytest.approx(expected[2], abs=1e-5)
 
@@ -389,7 +416,7 @@ def test_the_nearest_of_the_answered_examples_is_repeated(tmp_path: Path) -> Non
     angles = {ASKS: 0.0, OTHER: near(0.95), far: near(0.8), open_: near(0.99), unlabelled: near(0.98)}
     some = (Example(far, {"answer": "60 m"}), Example(open_, {"answer": None}), Example(unlabelled, {}), TAUGHT)
     made = model(tmp_path, {}, angles)
-    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some), [LONG])[:2] == ("Forty-five days.", "taught")
-    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some[:1]), [LONG])[:2] == ("60 m", "")
-    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some[1:3]), [LONG]) == (None, "", 0.0)
-    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some), []) == (None, "", 0.0)
+    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some), LONG)[:2] == ("Forty-five days.", "taught")
+    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some[:1]), LONG)[:2] == ("60 m", "")
+    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some[1:3]), LONG) == (None, "", 0.0)
+    assert made.best_answer(Prompt(ASKS, SCHEMA, examples=some), "") == (None, "", 0.0)

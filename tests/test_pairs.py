@@ -342,6 +342,14 @@ def test_a_tuned_reader_reads_with_its_changes_and_leaves_the_shipped_one_alone(
     assert shipped.network.pair.bias.item() == float(load_file(weights)["pair.bias"])  # one network is shared by all readers
 
 
+def test_changed_weights_need_a_key(tmp_path: Path, weights: Path) -> None:
+    """Or the cache would give their readings for those of the shipped ones, and the other way round."""
+    cache = Cache(tmp_path)
+    with pytest.raises(ValueError, match="changed weights need a key"):
+        PairReader(cache, weights, "fp32", changes={"pair.bias": torch.tensor([7.0])})
+    assert PairReader(cache, weights, "fp32", changes={}).name == PairReader(cache, weights, "fp32").name  # nothing is changed
+
+
 @pytest.mark.skipif(not has_bf16(), reason="this processor has no bf16 instructions and would emulate them for minutes")
 def test_a_reading_in_bf16_is_nearly_that_in_fp32(tmp_path: Path, weights: Path) -> None:
     exact, fast = (PairReader(Cache(tmp_path), weights, arithmetic).read([(QUESTION, PASSAGE)])[0] for arithmetic in ("fp32", "bf16"))

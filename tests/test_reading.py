@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ from torch.nn import functional
 from stepladder.cache import Cache
 from stepladder.encoder import load_network
 from stepladder.encoder.pairs import PairNetwork, PairReader, Window, best_spans, padded, windows
+from stepladder.records import UserError
 from stepladder.tuning import reading
 from stepladder.tuning.reading import ReadingSettings, save_reader, train_reader
 from stepladder.tuning.reading_sets import (
+    DESK_DEV,
+    DESK_HELD_OUT,
     SQUAD_DEV,
     SQUAD_HELD_OUT,
     Row,
@@ -32,6 +36,7 @@ from stepladder.tuning.reading_sets import (
     policyqa,
     qed,
     squad,
+    swapped_negatives,
 )
 
 DATASETS = os.environ.get("STEPLADDER_DATASETS", "")
@@ -236,6 +241,19 @@ def test_desk(tmp_path: Path) -> None:
     ]
 
 
+def test_pages_of_some_sectors_alone(tmp_path: Path) -> None:
+    pages = [
+        {"sector": sector, "title": title, "text": FEES, "questions": [{"q": "How much?", "answer": "£4.50", "kind": "plain"}]}
+        for sector, title in (("airline", "Bags"), ("parcel carrier", "Fees"), ("airline", "Seats"))
+    ]
+    path = tmp_path / "desk.jsonl"
+    path.write_text("".join(json.dumps(page) + "\n" for page in pages), encoding="utf-8")
+    assert [row.title for row in desk(path)] == ["Bags", "Fees", "Seats"]
+    found = desk(path, lambda sector: sector == "airline")
+    assert [(row.source, row.title) for row in found] == [("desk/airline", "Bags"), ("desk/airline", "Seats")]
+    assert desk(path, lambda sector: sector == "air") == []
+
+
 def test_our_own_pages_are_whole() -> None:
     rows = desk(DESK)
     assert (len(rows), sum(row.span is None for row in rows), len({row.passage for row in rows})) == (5265, 1755, 585)
@@ -257,9 +275,8 @@ POOL = rows_of(TENTS, "What does the tent weigh?", "desk/camping", [f"{i + 10} k
 POOL += rows_of(CHEESE, "Where does the cheese ripen?", "desk/dairy", [f"cellar {i}" for i in range(6)])
 
 
-@pytest.mark.parametrize("within_source", [True, False])
-def test_a_hard_negative_is_like_the_answer_but_does_not_hold_it(within_source: bool) -> None:
-    found = hard_negatives(POOL, share=1.0, seed=0, within_source=within_source)
+def test_a_hard_negative_is_like_the_answer_but_does_not_hold_it() -> None:
+    found = hard_negatives(POOL, share=1.0, seed=0)
     assert [row.question for row in found] == [row.question for row in POOL]
     for row, wrong in zip(POOL, found, strict=True):
         assert (wrong.span, wrong.fits, wrong.source) == (None, False, row.source)
@@ -297,12 +314,110 @@ def test_a_question_without_a_word_to_search_for_gets_some_other_passage(questio
     assert wrong.passage in TENTS[1:]
 
 
+# --- a name or a number exchanged
+
+TRAMS = "Trams from Kelby to Orley take 40 minutes, and those from Marsh take 25."
+BUSES = "The bus to Thirsk leaves at 9, that to Orley takes 25 minutes and a night bus takes 55."
+TRAINS = "The train from Poole to Ware takes 12 minutes."
+OTHERS = [Row("squad", "When?", "Network", BUSES, None), Row("squad", "How long?", "Railways", TRAINS, None)]  # they lend their names
+
+
+def about_trams(question: str, answer: str) -> Row:
+    return Row("squad", question, "Network", TRAMS, (TRAMS.index(answer), TRAMS.index(answer) + len(answer)))
+
+
+def swapped(*rows: Row) -> set[str]:
+    """The questions that any of three hundred seeds makes."""
+    return {made.question for seed in range(300) for made in swapped_negatives(rows, 1.0, seed)}
+
+
+WHICH = about_trams("Which tram takes 40 minutes?", "Kelby")
+
+
+@pytest.mark.parametrize(
+    ("question", "answer", "expected"),
+    [
+        (
+            "How long does it take from Kelby to Orley?",
+            "40 minutes",
+            {
+                "How long does it take from Marsh to Orley?",  # of the same passage
+                "How long does it take from Kelby to Marsh?",
+                "How long does it take from Thirsk to Orley?",  # of the other of its title; never of another title
+                "How long does it take from Kelby to Thirsk?",
+            },
+        ),
+        ("Where does the tram from Kelby go?", "Orley", {"Where does the tram from Marsh go?", "Where does the tram from Thirsk go?"}),
+        ("Which tram takes 40 minutes?", "Kelby", {"Which tram takes 9 minutes?", "Which tram takes 55 minutes?"}),  # 25 stands there
+        (
+            "Is it 40 or 9 minutes to Orley?",
+            "40",
+            {"Is it 55 or 9 minutes to Orley?", "Is it 40 or 55 minutes to Orley?"}
+            | {f"Is it 40 or 9 minutes to {name}?" for name in ("Kelby", "Marsh", "Thirsk")},
+        ),
+    ],
+    ids=["two names", "never the answer", "a number", "never what the question holds"],
+)
+def test_one_name_or_number_of_the_question_is_exchanged(question: str, answer: str, expected: set[str]) -> None:
+    assert swapped(about_trams(question, answer), *OTHERS) == expected
+
+
+def test_without_another_passage_of_the_title_a_name_is_of_the_same_and_a_number_of_none() -> None:
+    row = about_trams("How long does it take from Kelby?", "40 minutes")
+    assert swapped(row) == {"How long does it take from Orley?", "How long does it take from Marsh?"}
+    assert swapped(WHICH, OTHERS[1]) == set()
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        replace(WHICH, span=None, fits=None),
+        replace(WHICH, span=None, fits=False),
+        about_trams("How long does it take?", "40 minutes"),
+        about_trams("Kelby: how long?", "40 minutes"),  # a capital at the start tells no name
+        about_trams("", "40 minutes"),
+        about_trams("Is it to Kelby, Orley, Marsh or Thirsk?", "Kelby"),  # nothing is left to take
+    ],
+    ids=["no answer", "a wrong passage", "no name", "a first word", "empty", "all names"],
+)
+def test_rows_without_an_answer_or_a_name_are_not_exchanged(row: Row) -> None:
+    assert swapped(row, *OTHERS) == set()
+    assert swapped_negatives([], 1.0, 0) == []
+
+
+def test_an_exchanged_question_has_no_answer_and_nobody_says_whether_it_fits() -> None:
+    """The passage is still about the matter."""
+    assert WHICH.fits
+    [made] = swapped_negatives([WHICH, *OTHERS], 1.0, 0)
+    assert (made.span, made.fits, made.answer) == (None, None, "")
+    assert made.question != WHICH.question
+    assert replace(made, question=WHICH.question, span=WHICH.span, fits=WHICH.fits) == WHICH
+
+
+def test_the_share_of_exchanged_questions_is_drawn_by_seed() -> None:
+    rows = [replace(WHICH, question=f"On day {i}, which tram takes 40 minutes?") for i in range(100, 140)] + OTHERS
+    assert swapped_negatives(rows, 0.0, 0) == []
+    assert len(swapped_negatives(rows, 1.0, 0)) == 40
+    half = swapped_negatives(rows, 0.5, 0)
+    assert 5 < len(half) < 35
+    assert swapped_negatives(rows, 0.5, 0) == half
+    assert swapped_negatives(rows, 0.5, 1) != half
+
+
 # --- the real sets
 
 
 def test_the_articles_that_are_held_out() -> None:
     assert SQUAD_HELD_OUT == ("Normans", "Warsaw", "Harvard_University", "Force")
     assert not set(SQUAD_DEV) & set(SQUAD_HELD_OUT)
+
+
+def test_the_organisations_that_are_held_out() -> None:
+    sectors = {row.source.removeprefix("desk/") for row in desk(DESK)}
+    assert DESK_DEV
+    assert DESK_HELD_OUT
+    assert {*DESK_DEV, *DESK_HELD_OUT} <= sectors
+    assert not set(DESK_DEV) & set(DESK_HELD_OUT)
 
 
 @pytest.mark.skipif(not DATASETS, reason="STEPLADDER_DATASETS is not set to the folder of the public data sets")
@@ -336,7 +451,9 @@ COLOURS = ["red", "green", "blue", "white"]
 ROWS = [Row("squad", f"What colour is tent {i}?", "", f"Tent {i} is {c}.", (10, 10 + len(c))) for i, c in enumerate(COLOURS)]
 ROWS += [Row("qed", f"what does peg {i} cost", "", f"Peg {i} costs £{i + 2} today.", (12, 14)) for i in range(4)]
 ROWS += [Row("desk/x", f"Where is rope {i}?", "Ropes", f"Rope {i} is sold out.", None, fits=False) for i in range(4)]
-SETTINGS = ReadingSettings(epochs=2, batch_tokens=192, chatter=0, keywords=0)  # six rows in a batch, so four steps
+SETTINGS = ReadingSettings(  # six rows in a batch, so four steps; a share of dropout that is not the one of the published encoder
+    epochs=2, learning_rate=3e-4, dropout=0.05, batch_tokens=192, chatter=0, keywords=0
+)
 
 
 @dataclass
@@ -404,6 +521,38 @@ def test_word_vectors_stay_as_published_and_all_else_is_trained(trained: Trained
     assert set(before) - changed == {"embeddings.word_embeddings.weight"}
 
 
+def test_all_but_attention_drops_out_as_set(trained: Trained) -> None:
+    shares = {name: m.p for name, m in trained.network.named_modules() if isinstance(m, torch.nn.Dropout)}
+    of_attention = {name for name in shares if name.endswith(".attention.self.dropout")}
+    assert len(of_attention) == 6  # one for each layer
+    assert {shares[name] for name in of_attention} == {0.0}
+    assert {shares[name] for name in set(shares) - of_attention} == {SETTINGS.dropout}
+
+
+@pytest.mark.parametrize(
+    ("part", "warmup", "share"),
+    [
+        (0.0, 0.06, 0.0),
+        (0.03, 0.06, 0.5),
+        (0.06, 0.06, 1.0),  # the end of the warm-up
+        (0.53, 0.06, 0.5),
+        (1.0, 0.06, 0.0),
+        (0.1, 0.2, 0.5),
+        (0.2, 0.2, 1.0),
+        (0.8, 0.2, 0.25),
+    ],
+)
+def test_the_learning_rate_goes_up_and_down_in_straight_lines(part: float, warmup: float, share: float) -> None:
+    assert reading._linear(part, warmup) == pytest.approx(share)
+
+
+def test_the_learning_rate_never_leaves_its_range() -> None:
+    shares = [reading._linear(i / 1000, 0.06) for i in range(1001)]
+    assert (min(shares), max(shares)) == (0.0, pytest.approx(1.0))
+    assert shares[:61] == sorted(shares[:61])
+    assert shares[60:] == sorted(shares[60:], reverse=True)
+
+
 def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     trained: Trained, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -418,6 +567,13 @@ def test_an_interrupted_training_goes_on_and_ends_with_the_same_weights(
     assert (first.seen, second.seen) == (1, trained.looks.seen - 1)
     assert_same_weights(again, trained.network)
     assert [path.suffix for path in sorted(tmp_path.iterdir())] == [".safetensors", ".json"]  # one checkpoint is kept
+
+
+def test_the_checkpoint_of_another_training_is_not_gone_on_from(trained: Trained, tmp_path: Path) -> None:
+    shutil.copytree(trained.folder, tmp_path / "checkpoint")
+    for settings, rows in ((replace(SETTINGS, learning_rate=1e-4), ROWS), (SETTINGS, ROWS[:6])):
+        with pytest.raises(UserError, match="found the checkpoint of a training with other settings or rows"):
+            train_reader(lambda epoch, rows=rows: rows, settings, [], tmp_path / "checkpoint")  # type: ignore[misc]
 
 
 def test_two_trainings_are_the_same(trained: Trained, tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from torch.nn import functional
 
 from stepladder import tuning
 from stepladder.cache import Cache
-from stepladder.encoder.pairs import WEIGHTS, PairNetwork, PairReader, has_reader, padded, trained_network, windows
+from stepladder.encoder.pairs import WEIGHTS, PairNetwork, PairReader, padded, trained_network, windows
 from stepladder.records import Case, Evidence, Gold, Passage
 from stepladder.tuning import reading_head
 from stepladder.tuning.reading import Item, loss_of
@@ -124,7 +124,7 @@ def test_the_same_seed_gives_the_same_weights_and_another_gives_others(base: Pai
         [],
         [LESSONS[2]],
         [replace(LESSONS[0], quotes=())],
-        [replace(LESSONS[0], quotes=("Goods may come back in 45 days.",))],  # not literal
+        [replace(LESSONS[0], quotes=("Goods may come back in 45 days.",))],  # other words
         [replace(LESSONS[0], answers=())],  # a quote alone is no answer
         [replace(LESSONS[0], passages=(BOOTS, POSTAGE))],
         [replace(LESSONS[0], passages=())],
@@ -211,6 +211,20 @@ def test_the_wording_inside_the_quote_is_taught_or_else_the_quote(
     assert (span and PAGE[slice(*span)]) == expected
 
 
+def test_a_quote_is_found_whatever_its_white_space_and_case() -> None:
+    text = "Postage is £4.50.\nGoods may come back\n  within 45 days."
+    lesson = Lesson(LONG, (passage("d", text),), ("goods may come back within 45 days.",), ("45 days",))
+    [(window, span, fits)] = reading_head._items(lesson)
+    assert span == window.token_span(text.index("45"), len(text) - 1)
+    assert fits == 1.0
+
+
+def test_an_answer_without_a_quote_teaches_nothing() -> None:
+    """It would teach that the passage that holds it has no answer."""
+    assert reading_head._items(Lesson(LONG, (RETURNS, BOOTS), (), ("45 days",))) == []
+    assert len(reading_head._items(Lesson(LONG, (RETURNS, BOOTS), (), ()))) == 2
+
+
 def test_the_wording_is_looked_for_in_the_quote_and_not_before_it() -> None:
     span = reading_head._span(PAGE, Lesson("", (), ("Postage is free from £60.",), ("Postage",)))
     assert span == (PAGE.rindex("Postage"), PAGE.rindex("Postage") + 7)
@@ -264,12 +278,10 @@ GOLD = {
     "c0": Gold("c0", {"answer": ["45 days"]}, ((Evidence("returns", "Goods may come back within 45 days."),),)),
     "c1": Gold("c1", {"answer": None}),
 }
-needs_reader = pytest.mark.skipif(not has_reader(), reason="the weights of the reader are not there")
 SMALLEST = tuning.TuningSettings(epochs=1, min_steps=2, batch=2)
 GIVEN = {"c0": [RETURNS, BOOTS], "c1": [BOOTS]}
 
 
-@needs_reader
 def test_a_model_tuned_with_passages_keeps_and_uses_what_its_reader_learned(cache: Cache) -> None:
     made = tuning.train_or_load(CASES, GOLD, SCHEMA, SMALLEST, GIVEN, cache=cache)
     stored = load_file(cache.folder / "tuned" / made.key / "reader.safetensors")
@@ -285,7 +297,6 @@ def test_a_model_tuned_with_passages_keeps_and_uses_what_its_reader_learned(cach
     assert torch.equal(loaded.reader.network.span.weight, made.reader.network.span.weight)
 
 
-@needs_reader
 @pytest.mark.parametrize("what", ["no passages", "no quote"])
 def test_a_model_that_learned_no_reading_reads_as_shipped(cache: Cache, what: str) -> None:
     gold = GOLD | {"c0": Gold("c0", GOLD["c0"].output)} if what == "no quote" else GOLD
@@ -294,7 +305,6 @@ def test_a_model_that_learned_no_reading_reads_as_shipped(cache: Cache, what: st
     assert made.reader.network is trained_network(WEIGHTS, made.reader.arithmetic)
 
 
-@needs_reader
 def test_other_shipped_weights_are_another_model(cache: Cache, weights: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = tuning.train_or_load(CASES, GOLD, SCHEMA, SMALLEST, GIVEN, cache=cache)
     monkeypatch.setattr(tuning.model, "PairReader", lambda cache, **more: PairReader(cache, weights, **more))

@@ -1,4 +1,4 @@
-"""Scores of a reader: SQuAD's definitions, abstaining and calibration by hand, and answers that search has to find first."""
+"""Scores of a reader: SQuAD's definitions, abstaining by hand, and answers that search has to find first."""
 
 from __future__ import annotations
 
@@ -21,18 +21,18 @@ from stepladder.search import SearchSettings
 from stepladder.tuning import reading_scores
 from stepladder.tuning.reading_scores import (
     Asked,
+    asked_of,
     at_threshold,
     best_threshold,
-    calibrate,
     exact_match,
     held_out_scores,
     normalise,
     questions_of,
     read_alone,
     read_retrieved,
-    reliability,
     squad_f1,
 )
+from stepladder.tuning.reading_sets import Row
 
 # --- exact match and F1
 
@@ -193,63 +193,6 @@ def test_where_everything_is_right_everything_is_said() -> None:
     assert at_threshold(rows, best_threshold(rows))["F1"] == 1.0
 
 
-# --- calibration
-
-
-def drawn(n: int, slope: float, middle: float, seed: int = 0) -> pd.DataFrame:
-    """Readings whose chance of being right follows a logistic curve; a quarter of the wrong ones have no answer to find."""
-    random = np.random.default_rng(seed)
-    scores = random.uniform(-8, 8, n)
-    right = random.random(n) < 1 / (1 + np.exp(-slope * (scores - middle)))
-    answerable = right | (random.random(n) < 0.75)
-    return pd.DataFrame({"answerable": answerable, "score": scores, "exact": 0.0, "f1": np.where(right, 0.9, 0.5)})
-
-
-@pytest.mark.parametrize(("slope", "middle"), [(0.5, 2.0), (1.2, -1.0)])
-def test_the_curve_that_made_the_data_is_found(slope: float, middle: float) -> None:
-    found = calibrate(drawn(20_000, slope, middle))
-    assert found == (pytest.approx(slope, rel=0.1), pytest.approx(middle, abs=0.15))
-
-
-def test_a_span_is_right_by_more_than_half_of_its_tokens() -> None:
-    """And never where there is no answer, whatever the table says of it."""
-    rows = table((YES, 0.0, 0.0, 0.51), (YES, 0.0, 0.0, 0.5), (NO, 0.0, 1.0, 1.0), (YES, 0.0, 1.0, 1.0))
-    bins, _ = reliability(rows, slope=1.0, middle=0.0, n_bins=1)
-    assert bins.iloc[0].tolist() == [0.5, 0.5, 4]
-
-
-def test_what_is_calibrated_has_hardly_an_error_and_what_is_displaced_has_one() -> None:
-    rows = drawn(20_000, 0.5, 2.0)
-    bins, error = reliability(rows, slope=0.5, middle=2.0)
-    assert error < 0.02
-    assert bins["questions"].tolist() == [2000] * 10
-    assert (np.diff(bins["confidence"]) > 0).all()
-    np.testing.assert_allclose(bins["right"], bins["confidence"], atol=0.05)
-    assert reliability(rows, slope=0.5, middle=-2.0)[1] > 0.2
-
-
-def test_nine_tenths_sure_and_half_right_is_an_error_of_four_tenths() -> None:
-    rows = table(*((YES, math.log(9), 0.0, float(i % 2)) for i in range(40)))
-    bins, error = reliability(rows, slope=1.0, middle=0.0)
-    assert error == pytest.approx(0.4)
-    assert bins["confidence"].tolist() == pytest.approx([0.9] * 10)
-    assert bins["right"].tolist() == [0.5] * 10
-
-
-def test_bins_of_unlike_size_are_weighted() -> None:
-    """Five rows in two bins: three of confidence 0.1 that are never right, two of 0.9 of which one is."""
-    low, high = -math.log(9), math.log(9)
-    rows = table((YES, high, 0.0, 1.0), (YES, low, 0.0, 0.0), (YES, low, 0.0, 0.0), (YES, high, 0.0, 0.0), (NO, low, 0.0, 0.0))
-    bins, error = reliability(rows, slope=1.0, middle=0.0, n_bins=2)
-    assert bins["questions"].tolist() == [3, 2]
-    assert error == pytest.approx((3 * 0.1 + 2 * 0.4) / 5)
-
-
-def test_fewer_readings_than_bins() -> None:
-    bins, error = reliability(table((YES, 0.0, 0.0, 1.0), (YES, 0.0, 0.0, 0.0)), slope=1.0, middle=0.0)
-    assert (bins["questions"].tolist(), error) == ([1, 1], 0.5)
-
-
 # --- reading, alone and behind a search
 
 
@@ -392,30 +335,66 @@ def test_questions_keep_all_their_answers(tmp_path: Path) -> None:
     assert [asked.title for asked in questions_of(tmp_path / "dev.json")] == ["Old Warsaw", "Old Warsaw", "Fees"]
 
 
-@pytest.mark.parametrize("missing", ["squad2_dev_half/dev-v2.0.json", "policyqa/test.json"])
+def test_rows_of_a_reading_set_are_asked_under_their_title() -> None:
+    rows = [
+        Row("desk/airline", "How heavy may a bag be?", "Bags", "One bag of 10 kg is free.", (11, 16)),
+        Row("desk/airline", "How large may it be?", "Bags", "One bag of 10 kg is free.", None),
+        Row("desk/airline", "And mine?", "Bags", "One bag of 10 kg is free.", None, fits=False),
+    ]
+    text = "Bags\nOne bag of 10 kg is free."
+    assert asked_of(rows) == [
+        Asked("How heavy may a bag be?", "Bags", text, ("10 kg",)),
+        Asked("How large may it be?", "Bags", text, ()),
+        Asked("And mine?", "Bags", text, ()),
+    ]
+    assert asked_of([]) == []
+
+
+def page(sector: str, title: str, text: str, *questions: tuple[str, str | None]) -> str:
+    """A line of the help pages."""
+    asked = [{"q": question, "answer": answer, "kind": "plain"} for question, answer in questions]
+    return json.dumps({"sector": sector, "title": title, "text": text, "questions": asked}) + "\n"
+
+
+HEAVY, LARGE, PULSE, COST = "How heavy may a bag be?", "How large may it be?", "How fast is a cat's pulse?", "What does a parcel cost?"
+PAGES = [
+    page("airline", "Bags", "One bag of 10 kg is free.", (HEAVY, "10 kg"), (LARGE, None)),
+    page("parcel carrier", "Prices", "A parcel costs £4.50.", (COST, "£4.50")),
+    page("veterinary practice", "Cats", "Their heart beats 200 times a minute.", (PULSE, "200 times a minute")),
+]
+
+
+@pytest.mark.parametrize("missing", ["squad2_dev_half/dev-v2.0.json", "policyqa/test.json", "desk.jsonl"])
 def test_a_missing_set_is_named(tmp_path: Path, missing: str) -> None:
     for name in ("squad2_dev_half/dev-v2.0.json", "policyqa/test.json"):
-        if name != missing:
-            squad_file(tmp_path / name, Normans=[NORMANS])
+        squad_file(tmp_path / name, Normans=[NORMANS])
+    (tmp_path / "desk.jsonl").write_text("".join(PAGES), encoding="utf-8")
+    (tmp_path / missing).unlink()
     with pytest.raises(UserError, match=r"expected the sets that notebooks/appendix/README\.md names") as caught:
-        held_out_scores(tmp_path)
-    assert str(tmp_path / missing) in str(caught.value)
+        held_out_scores(tmp_path, tmp_path / "desk.jsonl")
+    assert f"found no {tmp_path / missing}, " in str(caught.value)
 
 
 def test_the_scores_are_lines_of_text(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Three questions that are held out, one of an article that is not, and one about privacy."""
+    """Three questions that are held out, one of an article that is not, one about privacy, and four about help pages, one not held out."""
     squad_file(tmp_path / "squad2_dev_half" / "dev-v2.0.json", Normans=[NORMANS], Warsaw=[OF_WARSAW], Rhine=[("A river.", [("Why?", [])])])
     squad_file(tmp_path / "policyqa" / "test.json", shop=[("We keep it for a year.", [("How long?", ["a year"])])])
-    (tmp_path / "reader.json").write_text('{"slope": 1, "middle": 0, "threshold": 1.0}', encoding="utf-8")
-    reader = TableReader(SPANS | {("How long?", "for a year"): 4.0})
+    (tmp_path / "desk.jsonl").write_text("".join(PAGES), encoding="utf-8")
+    (tmp_path / "reader.json").write_text('{"threshold": 1.0}', encoding="utf-8")
+    reader = TableReader(SPANS | {("How long?", "for a year"): 4.0, (HEAVY, "10 kg"): 3.0, (PULSE, "200 times"): 2.0, (COST, "A"): 3.0})
     monkeypatch.setattr(reading_scores, "WEIGHTS", tmp_path / "reader.safetensors")
     monkeypatch.setattr(reading_scores, "PairReader", lambda cache: reader)
     monkeypatch.setattr(reading_scores, "Encoder", lambda cache: encoder)
-    name, squad, policies, retrieved = held_out_scores(tmp_path)
+    name, squad, policies, pages, retrieved = held_out_scores(tmp_path, tmp_path / "desk.jsonl")
     assert name == "table, abstaining below 1.00"
     assert squad.endswith(
         ": questions 3, exact, answerable 0.500, F1, answerable 0.786, right abstentions 1, exact 0.667, F1 0.857"
     )  # F1 of 4/7, 1, and an abstention
     assert policies.startswith("PolicyQA test: questions 1, exact, answerable 0, F1, answerable 0.667, ")  # "a" does not count
+    assert pages == (  # two of the three tokens of "200 times a minute" that count: F1 of 4/5; 1; and an abstention
+        "Help pages, two held-out organisations: questions 3, exact, answerable 0.500, F1, answerable 0.900, "
+        "right abstentions 1, exact 0.667, F1 0.933"
+    )
+    assert (HEAVY, "Bags\nOne bag of 10 kg is free.") in reader.given
+    assert COST not in [question for question, _ in reader.given]
     assert "holds the answer for 1.000 of the answerable" in retrieved
-    assert not any("Why?" in pair for pair in reader.given)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
@@ -52,6 +53,16 @@ def test_every_dependency_is_named() -> None:
     for name in re.findall(r'"([a-z][\w-]+)[="]', (ROOT / "pyproject.toml").read_text().split("dependencies = [")[1].split("]")[0]):
         if name not in ("ipykernel", "jupyterlab", "matplotlib", "nbformat", "numpy", "pyyaml", "safetensors", "torch"):
             assert name.replace("pystemmer", "pystemmer") in text, f"{name} is a dependency that the README does not name"
+
+
+def test_the_lines_of_python_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    [code] = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(encoding="utf-8"), re.DOTALL)
+    (tmp_path / "data").symlink_to(ROOT / "data")
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, Any] = {}
+    exec(code, names)
+    assert "policy" in {passage.kind for passage in names["found"]}
+    assert (tmp_path / "my_index").is_dir()
 
 
 def test_reference_is_small() -> None:

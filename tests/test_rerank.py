@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from stepladder.cache import Cache
 from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.records import Passage, UserError
 from stepladder.search import rerank
-from stepladder.search.rerank import CrossEncoderReranker, EmbeddedReranker, load_reranker, shown
+from stepladder.search.rerank import CrossEncoderReranker, EmbeddedReranker, load_reranker
 
 LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789£."
 QUERY = "how long to send a tent back"
@@ -93,14 +94,14 @@ def test_any_other_name_says_what_is_expected(tmp_path: Path, name: str) -> None
 
 
 def test_a_cross_encoder_scores_as_sentence_transformers_does(tmp_path: Path, folder: Path) -> None:
-    expected = CrossEncoder(str(folder), num_labels=1).predict([(QUERY, shown(p)) for p in PASSAGES])
+    expected = CrossEncoder(str(folder), num_labels=1).predict([(QUERY, p.headed) for p in PASSAGES])
     found = load_reranker(f"hf:{folder}", Cache(tmp_path))(QUERY, PASSAGES)
     np.testing.assert_allclose(found, expected, atol=1e-6)
     assert len(set(np.round(found, 3))) == len(PASSAGES)
 
 
 def test_a_title_counts(tmp_path: Path, folder: Path) -> None:
-    assert [shown(passage("30 days.", "Returns")), shown(passage("30 days."))] == ["Returns\n30 days.", "30 days."]
+    assert [passage("30 days.", "Returns").headed, passage("30 days.").headed] == ["Returns\n30 days.", "30 days."]
     reranker = load_reranker(f"hf:{folder}", Cache(tmp_path))
     bare, titled = reranker(QUERY, [passage("30 days."), passage("30 days.", "Returns")])
     assert bare != titled
@@ -120,6 +121,15 @@ def test_two_cross_encoders_do_not_share_scores(tmp_path: Path, folder: Path) ->
     cache = Cache(tmp_path)
     CrossEncoderReranker(str(folder), cache)(QUERY, PASSAGES)
     reranker = CrossEncoderReranker(str(other), cache)
+    reranker(QUERY, PASSAGES)
+    assert reranker._model is not None
+
+
+def test_a_folder_whose_model_has_changed_is_scored_anew(tmp_path: Path) -> None:
+    made, cache = save_tiny_cross_encoder(tmp_path / "made"), Cache(tmp_path)
+    CrossEncoderReranker(str(made), cache)(QUERY, PASSAGES)
+    os.utime(made / "model.safetensors", (1, 1))
+    reranker = CrossEncoderReranker(str(made), cache)
     reranker(QUERY, PASSAGES)
     assert reranker._model is not None
 

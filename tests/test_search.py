@@ -709,6 +709,7 @@ PAGES = [
         ({"updated_at": Between()}, "abcde"),
         ({"updated_at": Between("2026-01-31", "2026-01-01")}, ""),
         ({"updated_at": Between("2027-01-01")}, ""),
+        ({"updated_at": Between("2026-01", "2026-01")}, "bc"),  # an end counts as far as it is written
         ({"updated_at": [""]}, "e"),
         ({"title": ["Returns"]}, "ace"),
         ({"title": ["Returns"], "kind": ["policy"]}, "ae"),

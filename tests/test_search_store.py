@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from stepladder.records import Document, UserError
 from stepladder.search import Between, Changes, IndexFileError, SearchIndex, SearchSettings, load, save
 from stepladder.search import index as index_module
 from stepladder.search import store as store_module
+from stepladder.search.graph import Graph
 from test_search import BM25, DENSE, FUSED, GRAPH, HashEncoder, document, ids, query_of
 
 ODD = 'Line\u2028separator, \x85 next line, \x1c, NUL \0, half a pair \ud83e, שלום, £5, \\u0041 "quoted".\r\n\r\nEnd.'
@@ -59,8 +62,8 @@ def found(index: SearchIndex) -> list[Any]:
 
 
 def files(folder: Path) -> list[str]:
-    """The files in a folder, without the checksums in their names."""
-    return sorted(re.sub("-[0-9a-f]{64}", "", path.name) for path in folder.iterdir())
+    """The files in a folder, without the checksums in their names and the lock."""
+    return sorted(re.sub("-[0-9a-f]{64}", "", path.name) for path in folder.iterdir() if path.name != ".lock")
 
 
 def data_file(folder: Path, name: str) -> Path:
@@ -267,6 +270,28 @@ def test_who_reads_while_another_saves_finds_one_of_the_two(encoder: HashEncoder
 
     monkeypatch.setattr(store_module, "_manifest", and_then_another_saves)
     assert found(load(tmp_path, encoder)) in (found(old), found(new))
+
+
+def test_of_two_who_save_at_once_one_waits(encoder: HashEncoder, tmp_path: Path) -> None:
+    with store_module._alone(tmp_path), (tmp_path / ".lock").open("w") as other, pytest.raises(BlockingIOError):
+        fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    indexes = [SearchIndex(documents, encoder, GRAPH) for documents in (PAGES, AFTER)]
+    with ThreadPoolExecutor(2) as both:
+        for _ in range(5):
+            list(both.map(lambda index: save(index, tmp_path), indexes))
+            assert found(load(tmp_path, encoder)) in [found(index) for index in indexes]
+            assert files(tmp_path) == WITH_GRAPH
+
+
+def test_a_graph_that_cannot_be_read_is_named(encoder: HashEncoder, saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As when another save has removed it since it was checked."""
+
+    def gone(self: Graph, path: Path, rows: Any) -> Graph:
+        raise RuntimeError("Cannot open file")
+
+    monkeypatch.setattr(Graph, "load", gone)
+    with pytest.raises(IndexFileError, match=r"cannot be read \(Cannot open file\); make the index again"):
+        load(saved, encoder)
 
 
 def test_files_of_others_are_left_alone(encoder: HashEncoder, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ from stepladder.batch import Options, run
 from stepladder.cli_import import import_command
 from stepladder.guard import guarded, whole
 from stepladder.render import render
-from stepladder.runs import verdict_lines
+from stepladder.runs import checkout, verdict_lines
 
 KEPT = "Stopped. What was finished is kept; the same command goes on from the cache."
 
@@ -128,15 +128,15 @@ def render_command(folder: Path) -> None:
 @main.command(name="reader")
 @click.argument("datasets", type=click.Path(path_type=Path))
 def reader_command(datasets: Path) -> None:
-    """Score the embedded reader on public questions that it was not trained on.
+    """Score the embedded reader on questions that it was not trained on: of SQuAD, of PolicyQA, and of the help pages of data/reading.
 
-    DATASETS holds squad2_dev_half/dev-v2.0.json and policyqa/test.json (notebooks/appendix/README.md).
+    DATASETS holds squad2_dev_half/dev-v2.0.json and policyqa/dev.json and test.json (notebooks/appendix/README.md).
     """
 
     def work() -> None:
         from stepladder.tuning.reading_scores import held_out_scores  # torch
 
-        for line in held_out_scores(datasets):
+        for line in held_out_scores(datasets, (checkout() or Path()) / "data" / "reading" / "desk.jsonl"):
             click.echo(line)
 
     guarded(work, KEPT)

@@ -53,6 +53,11 @@ class Passage:
     end: int
     score: float = 0.0
 
+    @property
+    def headed(self) -> str:
+        """The text under its title, as it is embedded and read."""
+        return f"{self.title}\n{self.text}" if self.title else self.text
+
 
 @dataclass(frozen=True)
 class Case:

@@ -108,13 +108,17 @@ def gold_context(dataset: Dataset, case: Case) -> list[Passage]:
     return list(passages.values())
 
 
+def find_quote(text: str, quote: str) -> tuple[int, int] | None:
+    """Character span of a quote in a text, whatever the white space between its words and their case; None where it is not there."""
+    found = re.search(r"\s+".join(map(re.escape, quote.split())), text, re.IGNORECASE)
+    return found.span() if found else None
+
+
 def _paragraph_of(text: str, quote: str | None) -> tuple[int, int]:
     """Character span of the paragraphs that a quote touches; the whole text without one."""
-    if quote is None:
-        return 0, len(text)
-    found = re.search(r"\s+".join(map(re.escape, quote.split())), text, re.IGNORECASE)
+    found = find_quote(text, quote) if quote is not None else None
     if not found:
         return 0, len(text)
-    start = text.rfind("\n\n", 0, found.start())
-    end = text.find("\n\n", found.end())
+    start = text.rfind("\n\n", 0, found[0])
+    end = text.find("\n\n", found[1])
     return (0 if start < 0 else start + 2), (len(text) if end < 0 else end)

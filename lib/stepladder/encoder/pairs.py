@@ -154,6 +154,8 @@ class PairReader:
         changes: Mapping[str, torch.Tensor] | None = None,
         key: str = "",
     ) -> None:
+        if changes and not key:
+            raise ValueError("changed weights need a key: the cache must not take their readings for those of the shipped ones")
         self.cache = cache
         self.arithmetic: Arithmetic = arithmetic or fastest_arithmetic(cache)
         self.weights = weights
@@ -209,7 +211,7 @@ def best_spans(logits: np.ndarray, window: Window, sentences: Sequence[tuple[int
     """(number of the sentence, its best span) for the sentences that a window reaches, by its logits (tokens, 2)."""
     null = float(logits[0, 0] + logits[0, 1])
     starts = np.array([a for a, _ in window.offsets])
-    first_sentence = max(0, bisect_right(sentences, (int(starts[starts >= 0].min(initial=0)), 10**9)) - 1)
+    first_sentence = max(0, bisect_right(sentences, (int(starts[starts >= 0].min(initial=10**9)), 10**9)) - 1)
     for number, (left, right) in enumerate(sentences[first_sentence:], start=first_sentence):
         if left > starts.max():
             break
@@ -236,11 +238,6 @@ def trained_network(weights: Path, arithmetic: Arithmetic) -> PairNetwork:
     if unexpected := [name for name in missing if "word_embeddings" not in name and "position_ids" not in name]:
         raise WeightsError(f"{weights}: found no {unexpected[0]}, expected every weight but the word vectors; restore the file")
     return network.eval().to(torch.bfloat16 if arithmetic == "bf16" else torch.float32)
-
-
-def has_reader() -> bool:
-    """Are the weights of the reader there?"""
-    return WEIGHTS.exists()
 
 
 @lru_cache(maxsize=8)

@@ -14,10 +14,9 @@ from typing import Any
 import numpy as np
 
 from stepladder.encoder import Encoder, sentences
-from stepladder.encoder.pairs import PairReader, has_reader
-from stepladder.models.evidence import Finding, find_answer, questions
+from stepladder.encoder.pairs import PairReader
+from stepladder.models.evidence import find_answer, questions
 from stepladder.models.spans import candidate_spans, window
-from stepladder.models.support import best_supported
 from stepladder.records import Completion, Example, Output, Prompt
 
 TEMPERATURE = 0.05
@@ -39,7 +38,7 @@ class EmbeddedModel:
 
     def __init__(self, encoder: Encoder | None = None, reader: PairReader | None = None) -> None:
         self.encoder = encoder or Encoder()
-        self.reader = reader or (PairReader(self.encoder.cache) if has_reader() else None)
+        self.reader = reader or PairReader(self.encoder.cache)
         self._seen: tuple[Prompt, np.ndarray, np.ndarray] | None = None  # the fields of one prompt share its vectors
 
     def complete(self, prompts: Sequence[Prompt]) -> list[Completion]:
@@ -117,17 +116,17 @@ class EmbeddedModel:
 
         A message that asks nothing gets no answer.
         """
-        text, doc_id, sure = self.best_answer(prompt, questions(prompt.message))
+        text, doc_id, sure = self.best_answer(prompt, " ".join(questions(prompt.message)))
         if text is None or sure < prompt.abstain_below:
             return None, []
         return text, [doc_id] if doc_id else []
 
-    def best_answer(self, prompt: Prompt, asked: Sequence[str]) -> tuple[str | None, str, float]:
+    def best_answer(self, prompt: Prompt, question: str) -> tuple[str | None, str, float]:
         """(answer, doc_id, confidence in 0..1): what is read in the passages and the company text, or an example's answer."""
         best: tuple[str | None, str, float] = (None, "", 0.0)
-        if found := self._found(prompt, asked):
+        if found := find_answer(self.reader, self.encoder, prompt.message, question, prompt.passages or (), prompt.brief):
             best = found.sentence, found.doc_id, found.confidence
-        answered = [e for e in prompt.examples if e.output.get("answer")] if asked else []
+        answered = [e for e in prompt.examples if e.output.get("answer")] if question else []
         if answered:
             same = self.encoder.encode([e.text for e in answered]) @ self.encoder.encode([prompt.message])[0]
             nearest = answered[int(np.argmax(same))]
@@ -135,11 +134,6 @@ class EmbeddedModel:
             if sure > best[2]:
                 best = nearest.output["answer"], (nearest.output.get("sources") or [""])[0], sure
         return best
-
-    def _found(self, prompt: Prompt, asked: Sequence[str]) -> Finding | None:
-        if self.reader is None:
-            return best_supported(self.encoder, prompt.message, asked, prompt.passages or (), prompt.brief)
-        return find_answer(self.reader, self.encoder, asked, prompt.passages or (), prompt.brief)
 
     def _centred(self, prompt: Prompt) -> tuple[np.ndarray, np.ndarray]:
         """(message, examples) less what messages have in common; the message leans towards what its passages are about."""
@@ -151,7 +145,7 @@ class EmbeddedModel:
         centre = np.mean(shown, axis=0) if len(shown) > 1 else usual
         vector = _unit(message - centre)
         if prompt.passages:
-            found = self.encoder.encode([f"{p.title}: {p.text}" for p in prompt.passages]).mean(axis=0)
+            found = self.encoder.encode([p.headed for p in prompt.passages]).mean(axis=0)
             vector = _unit(vector + PASSAGE_WEIGHT * _unit(found - usual))
         examples = _unit(np.array(shown) - centre) if shown else np.zeros((0, len(message)))
         self._seen = prompt, vector, examples

@@ -3,7 +3,7 @@
 from stepladder.search.chunk import chunk
 from stepladder.search.fuse import reciprocal_rank_fusion
 from stepladder.search.index import SearchIndex, keep_within
-from stepladder.search.rerank import Reranker, available, load_reranker
+from stepladder.search.rerank import Reranker, load_reranker
 from stepladder.search.settings import Between, Changes, SearchSettings
 from stepladder.search.store import IndexFileError, load, save
 
@@ -14,7 +14,6 @@ __all__ = [
     "Reranker",
     "SearchIndex",
     "SearchSettings",
-    "available",
     "chunk",
     "keep_within",
     "load",

@@ -8,7 +8,7 @@ from pathlib import Path
 import hnswlib
 import numpy as np
 
-EXACT_BELOW = 20_000  # measured on two cores (benchmarks/search.py): below, reading every vector is as fast as a graph
+EXACT_BELOW = 20_000  # measured on two cores: below, reading every vector takes a few milliseconds, and finds all
 GATHER_BELOW = 20_000  # so many vectors picked out by a filter are compared one by one
 REBUILD_BELOW = 50_000  # below, a new graph is made in seconds; above, passages are added to and removed from the old one
 MOST_DELETED = 0.2  # share of tombstones at which a large graph is made anew

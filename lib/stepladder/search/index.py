@@ -16,7 +16,7 @@ from stepladder.records import Document, Passage, UserError
 from stepladder.search.chunk import chunk
 from stepladder.search.fuse import convex_sum, reciprocal_rank_fusion
 from stepladder.search.graph import EXACT_BELOW, MOST_DELETED, REBUILD_BELOW, Graph, GraphSettings, nearest_allowed, top
-from stepladder.search.rerank import Reranker, load_reranker, shown
+from stepladder.search.rerank import Reranker, load_reranker
 from stepladder.search.settings import Between, Changes, Filter, SearchSettings
 
 CANDIDATES = 50
@@ -78,7 +78,7 @@ class SearchIndex:
         changes = self._changes(contents)
         new = set(changes.added) | set(changes.changed)
         cut = {d.doc_id: self._cut(d) for d in published if d.doc_id in new}
-        texts = [shown(p) for passages in cut.values() for p in passages]
+        texts = [p.headed for passages in cut.values() for p in passages]
         stems = iter(self.stems(texts))
         fresh = {d.doc_id: _part(d, contents[d.doc_id], cut[d.doc_id], stems) for d in published if d.doc_id in new}
         parts = {d.doc_id: fresh.get(d.doc_id) or self.parts[d.doc_id] for d in published}
@@ -176,7 +176,7 @@ class SearchIndex:
                 raise ValueError(f"filter on {name}: found the text {wanted!r}, expected a list of values or Between; write [{wanted!r}]")
             values, codes = self._column(name)
             if isinstance(wanted, Between):
-                right = (values >= wanted.low) & ((values <= wanted.high) | (not wanted.high))
+                right = (values >= wanted.low) & (values.astype(f"U{len(wanted.high) or 1}") <= wanted.high if wanted.high else True)
             else:
                 right = np.isin(values, list(wanted))
             passing &= right[codes]
@@ -230,7 +230,7 @@ def keep_within(passages: Sequence[Passage], token_budget: int | None) -> list[P
     kept: list[Passage] = []
     for passage in passages:
         if token_budget is not None:
-            token_budget -= count_tokens(shown(passage))
+            token_budget -= count_tokens(passage.headed)
             if token_budget < 0:
                 break
         kept.append(passage)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
 
 from stepladder.cache import Cache, Stopwatch, content_hash
-from stepladder.encoder.pairs import PairReader, has_reader
+from stepladder.encoder.pairs import PairReader
 from stepladder.encoder.vectors import legible
 from stepladder.records import Passage, UserError
 
@@ -22,11 +23,6 @@ class Reranker(Protocol):
     def __call__(self, query: str, passages: Sequence[Passage]) -> Sequence[float] | np.ndarray: ...
 
 
-def available(name: str) -> bool:
-    """Can that reranker be tried? The embedded one only where its weights are."""
-    return bool(name) and (name != EMBEDDED or has_reader())
-
-
 def load_reranker(name: str, cache: Cache) -> Reranker:
     """`embedded`, or any cross-encoder that sentence-transformers loads, as `hf:ID`. Raises UserError for another name."""
     if name == EMBEDDED:
@@ -36,19 +32,14 @@ def load_reranker(name: str, cache: Cache) -> Reranker:
     raise UserError(f"reranker: found {name!r}, expected embedded or hf:ID, such as hf:cross-encoder/ms-marco-MiniLM-L6-v2")
 
 
-def shown(passage: Passage) -> str:
-    """A passage as it is embedded and read: under its title."""
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
-
-
 class EmbeddedReranker:
-    """The pair head of the embedded reader; the same pass finds the answer, so reading what was reranked costs nothing more."""
+    """The pair head of the embedded reader: how well query and passage fit."""
 
     def __init__(self, reader: PairReader) -> None:
         self.reader = reader
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> np.ndarray:
-        return np.array([reading.fit for reading in self.reader.read([(query, shown(p)) for p in passages])])
+        return np.array([reading.fit for reading in self.reader.read([(query, p.headed) for p in passages])])
 
 
 class CrossEncoderReranker:
@@ -58,10 +49,12 @@ class CrossEncoderReranker:
         self.name = name
         self.cache = cache
         self._model: Any = None
+        files = [*Path(name).glob("*.json"), *Path(name).glob("*.safetensors")]  # none where it is a name of the Hub
+        self._files = [[str(f.resolve()), f.stat().st_size, f.stat().st_mtime_ns] for f in sorted(files)]
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> np.ndarray:
-        texts = [shown(p) for p in passages]
-        keys = [content_hash("cross-encoder", self.name, query, text) for text in texts]
+        texts = [p.headed for p in passages]
+        keys = [content_hash("cross-encoder", self.name, self._files, query, text) for text in texts]
         known = self.cache.get_many("pair scores", sorted(set(keys)))
         missing = {key: text for key, text in zip(keys, texts, strict=True) if key not in known}
         if missing:

@@ -9,7 +9,10 @@ from typing import Literal
 
 @dataclass(frozen=True)
 class Between:
-    """A filter that lets values from `low` to `high` pass, both included; an empty end is open. Dates are ISO texts."""
+    """A filter that lets values from `low` to `high` pass, both included; an empty end is open.
+
+    Dates are ISO texts, and an end counts as far as it is written: `high="2026-01"` lets all of January pass.
+    """
 
     low: str = ""
     high: str = ""

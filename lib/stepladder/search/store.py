@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,6 @@ import numpy as np
 from stepladder.encoder import DIMENSIONS, Encoder
 from stepladder.records import Passage, UserError
 from stepladder.search.index import Part, SearchIndex
-from stepladder.search.rerank import shown
 from stepladder.search.settings import SearchSettings
 
 VERSION = 1
@@ -28,8 +30,21 @@ class IndexFileError(UserError):
 
 def save(index: SearchIndex, folder: Path) -> None:
     """Write an index into a folder. Data files are named by their content and the manifest is replaced last,
-    so that whoever reads meanwhile, or after a crash, finds the old index or the new one, never half of each."""
+    so that whoever reads meanwhile, or after a crash, finds the old index or the new one, never half of each. Of two who save
+    at once, one waits."""
     folder.mkdir(parents=True, exist_ok=True)
+    with _alone(folder):
+        _save(index, folder)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    with (folder / ".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _save(index: SearchIndex, folder: Path) -> None:
     files = {"passages": _put(folder, "passages", ".jsonl", _passages_as_bytes(index))}
     files["vectors"] = _put(folder, "vectors", ".f32", index.vectors.tobytes())
     if index.graph is not None:
@@ -74,7 +89,11 @@ def _load(folder: Path, manifest: dict[str, Any], encoder: Encoder) -> SearchInd
     vectors = np.frombuffer(data["vectors"], dtype=np.float32).reshape(-1, DIMENSIONS)
     if "graph" in manifest["files"]:
         rows = np.frombuffer(data["rows"], dtype=np.int64).copy()
-        index.graph = index._empty_graph().load(folder / manifest["files"]["graph"], rows)
+        path = folder / manifest["files"]["graph"]
+        try:
+            index.graph = index._empty_graph().load(path, rows)
+        except RuntimeError as error:
+            raise IndexFileError(f"{path}: cannot be read ({str(error)[:80]}); make the index again") from error
     index.restore(parts, vectors.copy())
     return index
 
@@ -113,7 +132,7 @@ def _passages_as_bytes(index: SearchIndex) -> bytes:
 def _part(row: dict[str, Any], index: SearchIndex) -> Part:
     about = {name: row["metadata"][name] for name in ("doc_id", "title", "url", "kind")}
     passages = [Passage(passage_id=i, text=text, start=start, end=end, **about) for i, text, start, end in row["passages"]]
-    return Part(row["metadata"], row["content"], tuple(passages), tuple(index.stems([shown(p) for p in passages])))
+    return Part(row["metadata"], row["content"], tuple(passages), tuple(index.stems([p.headed for p in passages])))
 
 
 def _put(folder: Path, name: str, suffix: str, data: bytes) -> str:
@@ -131,9 +150,10 @@ def _named(folder: Path, part: Path, name: str, suffix: str) -> str:
 def _checked(path: Path) -> bytes:
     """The bytes of a data file, if they have the checksum that its name says."""
     expected = path.stem.partition("-")[2]
-    if not path.exists():
-        raise IndexFileError(f"{path}: no such file, expected it beside its manifest; make the index again")
-    data = path.read_bytes()
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise IndexFileError(f"{path}: no such file, expected it beside its manifest; make the index again") from error
     found = hashlib.sha256(data).hexdigest()
     if found != expected:
         raise IndexFileError(f"{path}: found SHA-256 {found}, expected {expected}; the file is damaged, make the index again")

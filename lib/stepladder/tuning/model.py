@@ -18,7 +18,7 @@ from safetensors.torch import load_file, save_file
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder import SHA256, Encoder
-from stepladder.encoder.pairs import PairReader, has_reader
+from stepladder.encoder.pairs import PairReader
 from stepladder.models.embedded import EmbeddedModel
 from stepladder.models.evidence import questions
 from stepladder.models.spans import candidate_spans, window
@@ -27,7 +27,7 @@ from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
 from stepladder.tuning.reading_head import Lesson, tune_reader
 from stepladder.tuning.train import TuningSettings, passage_vectors, plan_heads, train, training_rows
 
-VERSION = 6  # part of the cache key: raise it when training changes
+VERSION = 7  # part of the cache key: raise it when training changes
 
 
 def train_or_load(
@@ -49,13 +49,13 @@ def train_or_load(
         raise UserError("no labelled train cases; expected at least one case of split train with a row in gold.jsonl")
     cache = cache or Cache()
     rows = training_rows(cases, gold, passages)
-    seen = [[r.message, r.output, r.quotes, r.answers, None if r.passages is None else [p.text for p in r.passages]] for r in rows]
-    key = content_hash(VERSION, SHA256, PairReader(cache).name if has_reader() else "", seen, schema, asdict(settings), seed)
+    seen = [[r.message, r.output, r.quotes, r.answers, None if r.passages is None else [p.headed for p in r.passages]] for r in rows]
+    key = content_hash(VERSION, SHA256, PairReader(cache).name, seen, schema, asdict(settings), seed)
     if not (cache.folder / "tuned" / key).exists():
         plan = plan_heads(schema, rows, passages is not None)
         network = train(plan, rows, schema, settings, seed, Encoder(cache))
         reader: dict[str, torch.Tensor] = {}
-        if plan.passages and has_reader():
+        if plan.passages:
             with Stopwatch() as watch:
                 reader = tune_reader(PairReader(cache), [Lesson(r.message, r.passages or (), r.quotes, r.answers) for r in rows], seed)
             plan.seconds += watch.seconds
@@ -72,7 +72,7 @@ def load(key: str, cache: Cache) -> TunedModel:
     settings = TuningSettings(**stored["settings"])
     network = TunedNetwork(Plan(**stored["plan"]), settings.rank, settings.tuned_layers, settings.dropout)
     network.load_state_dict(load_file(folder / "tuned.safetensors"), strict=False)
-    reader = PairReader(cache, changes=load_file(folder / "reader.safetensors"), key=key) if has_reader() else None
+    reader = PairReader(cache, changes=load_file(folder / "reader.safetensors"), key=key)
     return TunedModel(network.eval(), key, cache, reader)
 
 
@@ -99,7 +99,7 @@ class TunedModel(EmbeddedModel):
     name = "embedded-tuned"
     plan: Plan
 
-    def __init__(self, network: TunedNetwork, key: str, cache: Cache, reader: PairReader | None = None) -> None:
+    def __init__(self, network: TunedNetwork, key: str, cache: Cache, reader: PairReader) -> None:
         super().__init__(Encoder(cache), reader)
         self.network = network
         self.plan = network.plan
@@ -145,7 +145,7 @@ class TunedModel(EmbeddedModel):
             text, confidence = self._repeat(prompt.message)
             doc_id = ""
         else:
-            text, doc_id, sure = self.best_answer(prompt, questions(prompt.message) or [prompt.message])
+            text, doc_id, sure = self.best_answer(prompt, " ".join(questions(prompt.message)) or prompt.message)
             confidence = (sure + answerable) / 2
         if text is None or confidence < prompt.abstain_below:
             return None, []

@@ -10,8 +10,9 @@ from dataclasses import dataclass
 
 import torch
 
+from stepladder.dataset import find_quote
 from stepladder.encoder.pairs import LENGTHS, PairNetwork, PairReader, padded, windows
-from stepladder.encoder.vectors import batches_by_length
+from stepladder.encoder.vectors import batches_by_length, has_bf16
 from stepladder.models.evidence import questions
 from stepladder.records import Passage
 from stepladder.tuning.reading import Item, loss_of
@@ -64,9 +65,11 @@ def tune_reader(base: PairReader, lessons: Sequence[Lesson], seed: int) -> dict[
         hidden = torch.zeros(*mask.shape, batch[0].hidden.shape[1])
         for row, s in enumerate(batch):
             hidden[row, : len(s.hidden)] = s.hidden
-        for layer in top:
-            hidden = layer(hidden, mask[:, None, None, :].bool())
-        loss = loss_of(*network.heads(hidden, types, mask), [s.item for s in batch])
+        with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+            for layer in top:
+                hidden = layer(hidden, mask[:, None, None, :].bool())
+            logits = network.heads(hidden, types, mask)
+        loss = loss_of(*logits, [s.item for s in batch])
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
@@ -78,11 +81,16 @@ def tune_reader(base: PairReader, lessons: Sequence[Lesson], seed: int) -> dict[
 
 
 def _items(lesson: Lesson) -> list[Item]:
-    """The windows of each passage with where the answer stands; a passage with the quote but not the wording teaches the quote."""
+    """The windows of each passage with where the answer stands; a passage with the quote but not the wording teaches the quote.
+
+    None where there is an answer without a quote: which passage holds it, nobody knows.
+    """
+    if lesson.answers and not lesson.quotes:
+        return []
     asked = " ".join(questions(lesson.message)) or lesson.message
     items: list[Item] = []
     for passage in lesson.passages:
-        text = f"{passage.title}\n{passage.text}" if passage.title else passage.text
+        text = passage.headed
         span = _span(text, lesson) if lesson.answers else None
         for window in windows(asked, text):
             found = window.token_span(*span) if span else None
@@ -92,13 +100,13 @@ def _items(lesson: Lesson) -> list[Item]:
 
 def _span(text: str, lesson: Lesson) -> tuple[int, int] | None:
     for quote in lesson.quotes:
-        start = text.find(quote)
-        if start < 0:
+        held = find_quote(text, quote)
+        if held is None:
             continue
         for answer in lesson.answers:
-            if inside := re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", quote, re.IGNORECASE):
-                return start + inside.start(), start + inside.end()
-        return start, start + len(quote)
+            if inside := re.search(rf"(?<!\w){re.escape(answer)}(?!\w)", text[slice(*held)], re.IGNORECASE):
+                return held[0] + inside.start(), held[0] + inside.end()
+        return held
     return None
 
 
@@ -110,7 +118,8 @@ def _frozen(network: PairNetwork, items: Sequence[Item]) -> list[_Seen]:
     try:
         for batch in batches_by_length([len(window.ids) for window, _, _ in items], LENGTHS):
             ids, types, mask = padded([items[i][0] for i in batch])
-            hidden = network.encoder(input_ids=ids, token_type_ids=types, attention_mask=mask).last_hidden_state
+            with torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
+                hidden = network.encoder(input_ids=ids, token_type_ids=types, attention_mask=mask).last_hidden_state.float()
             for row, i in enumerate(batch):
                 out[i] = _Seen(items[i], hidden[row, : len(items[i][0].ids)].clone())
     finally:

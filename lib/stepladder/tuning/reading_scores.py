@@ -12,15 +12,13 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
 
 from stepladder.cache import Cache
 from stepladder.encoder import Encoder, sentence_spans
 from stepladder.encoder.pairs import WEIGHTS, PairReader
 from stepladder.records import Document, UserError
 from stepladder.search import SearchIndex, SearchSettings
-from stepladder.search.rerank import shown
-from stepladder.tuning.reading_sets import SQUAD_HELD_OUT
+from stepladder.tuning.reading_sets import DESK_HELD_OUT, SQUAD_HELD_OUT, Row, desk
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
 _PUNCTUATION = str.maketrans("", "", string.punctuation)
@@ -117,20 +115,20 @@ def best_threshold(read: pd.DataFrame) -> float:
 def read_retrieved(
     reader: PairReader, encoder: Encoder, asked: Sequence[Asked], k: int = 5, settings: SearchSettings = SearchSettings()
 ) -> pd.DataFrame:
-    """One row per question, over all passages of the set: is its passage among the k that were `found`, and does the sentence
-    of the best span hold the answer?"""
+    """One row per question, over all passages of the set: is a piece of its passage with the answer among the k that were `found`,
+    and does the sentence of the best span hold the answer?"""
     passages = list(dict.fromkeys((a.title, a.passage) for a in asked))
     documents = [Document(str(i), title, "", "", "published", "", text) for i, (title, text) in enumerate(passages)]
     index = SearchIndex(documents, encoder, settings)
     rows = []
     for a in asked:
         found = index.search(a.question, k=k)
-        readings = reader.read([(a.question, shown(p)) for p in found])
+        readings = reader.read([(a.question, p.headed) for p in found])
         best = max(range(len(found)), key=lambda i: readings[i].best.score, default=None)
         among = any(documents[int(p.doc_id)].text == a.passage and _holds(p.text, a.answers) for p in found)
         right, score = False, -np.inf
         if best is not None:
-            text, span = shown(found[best]), readings[best].best
+            text, span = found[best].headed, readings[best].best
             score, right = span.score, any(_holds(text[s:e], a.answers) for s, e in sentence_spans(text) if s <= span.start < e)
         rows.append((bool(a.answers), score, among, right))
     return pd.DataFrame(rows, columns=["answerable", "score", "found", "sentence holds the answer"])
@@ -141,38 +139,30 @@ def _holds(text: str, answers: Sequence[str]) -> bool:
     return any(f" {' '.join(normalise(answer))} " in f" {' '.join(normalise(text))} " for answer in answers if normalise(answer))
 
 
-def calibrate(read: pd.DataFrame) -> tuple[float, float]:
-    """(slope, middle) of the logistic curve from score to the probability that the span is right (Platt 1999)."""
-    model = LogisticRegression(C=np.inf).fit(read[["score"]].to_numpy(), _right(read))
-    slope = float(model.coef_[0, 0])
-    return slope, -float(model.intercept_[0]) / slope
+def policy_questions(folder: Path) -> list[Asked]:
+    """PolicyQA's test questions, less those on passages that its dev set, which teaches, has too."""
+    known = {asked.passage for asked in questions_of(folder / "dev.json")}
+    return [asked for asked in questions_of(folder / "test.json") if asked.passage not in known]
 
 
-def reliability(read: pd.DataFrame, slope: float, middle: float, n_bins: int = 10) -> tuple[pd.DataFrame, float]:
-    """(mean confidence and share right of bins of equal size, expected calibration error (Guo et al. 2017))."""
-    confidence = 1 / (1 + np.exp(-slope * (read["score"].to_numpy() - middle)))
-    bins = np.array_split(np.argsort(confidence, kind="stable"), n_bins)
-    rows = [(confidence[some].mean(), _right(read)[some].mean(), len(some)) for some in bins if len(some)]
-    table = pd.DataFrame(rows, columns=["confidence", "right", "questions"])
-    return table, float(((table["confidence"] - table["right"]).abs() * table["questions"]).sum() / len(read))
+def asked_of(rows: Sequence[Row]) -> list[Asked]:
+    """Rows of a reading set as questions, each passage under its title."""
+    return [Asked(r.question, r.title, f"{r.title}\n{r.passage}", (r.answer,) if r.span else ()) for r in rows]
 
 
-def _right(read: pd.DataFrame) -> np.ndarray:
-    """Is the span the answer, by more than half of its tokens? Never where there is none."""
-    return np.asarray(read["answerable"] & (read["f1"] > 0.5))
-
-
-def held_out_scores(public: Path) -> list[str]:
-    """The scores of the shipped reader as lines of text. Raises UserError where a set is missing."""
-    squad, policies = public / "squad2_dev_half" / "dev-v2.0.json", public / "policyqa" / "test.json"
-    for path in (squad, policies):
+def held_out_scores(public: Path, pages: Path) -> list[str]:
+    """The scores of the shipped reader as lines of text; `pages` is data/reading/desk.jsonl. Raises UserError where a set is missing."""
+    squad, policies = public / "squad2_dev_half" / "dev-v2.0.json", public / "policyqa"
+    for path in (squad, policies / "dev.json", policies / "test.json", pages):
         if not path.is_file():
             raise UserError(f"found no {path}, expected the sets that notebooks/appendix/README.md names")
     card = json.loads(WEIGHTS.with_suffix(".json").read_text(encoding="utf-8"))
     cache = Cache()
     reader, held_out = PairReader(cache), questions_of(squad, lambda title: title in SQUAD_HELD_OUT)
     lines = [f"{reader.name}, abstaining below {card['threshold']:.2f}"]
-    for name, asked in {"SQuAD, four held-out articles": held_out, "PolicyQA test": questions_of(policies)}.items():
+    sets = {"SQuAD, four held-out articles": held_out, "PolicyQA test": policy_questions(policies)}
+    sets["Help pages, two held-out organisations"] = asked_of(desk(pages, lambda sector: sector in DESK_HELD_OUT))
+    for name, asked in sets.items():
         scores = at_threshold(read_alone(reader, asked), card["threshold"])
         lines.append(f"{name}: " + ", ".join(f"{w} {v:,.3f}".removesuffix(".000") for w, v in scores.items() if v == v))
     retrieved = read_retrieved(reader, Encoder(cache), held_out)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import random
+import re
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,6 +19,8 @@ from stepladder.encoder import sentence_spans
 
 SQUAD_HELD_OUT = ("Normans", "Warsaw", "Harvard_University", "Force")  # never trained on: the scores of the model card
 SQUAD_DEV = ("Steam_engine",)  # chooses settings and the threshold for abstaining
+DESK_HELD_OUT = ("airline", "veterinary practice")
+DESK_DEV = ("gym chain", "public library")
 STRETCH = 1100  # characters of a stretch of a long article, some 220 tokens
 
 
@@ -162,24 +165,24 @@ def bitext(path: Path, seed: int) -> list[Row]:
     return rows
 
 
-def desk(path: Path) -> list[Row]:
+def desk(path: Path, sectors: Callable[[str], bool] = lambda sector: True) -> list[Row]:
     """Our own help pages of invented organisations with the questions of their customers (data/reading)."""
     rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         page = json.loads(line)
-        for question in page["questions"]:
+        for question in page["questions"] if sectors(page["sector"]) else ():
             start = page["text"].index(question["answer"]) if question["answer"] else -1
             span = (start, start + len(question["answer"])) if question["answer"] else None
             rows.append(Row(f"desk/{page['sector']}", question["q"], page["title"], page["text"], span))
     return rows
 
 
-def hard_negatives(rows: Sequence[Row], share: float, seed: int, within_source: bool = True) -> list[Row]:
+def hard_negatives(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
     """For a share of the answered rows: the same question with a passage that BM25 takes for good and that does not hold the answer."""
     draw, out = random.Random(seed), []
     groups: dict[str, list[Row]] = defaultdict(list)
     for row in rows:
-        groups[row.source if within_source else ""].append(row)
+        groups[row.source].append(row)
     stem = Stemmer.Stemmer("english")
     for group in groups.values():
         passages = list(dict.fromkeys((r.title, r.passage) for r in group))
@@ -198,4 +201,34 @@ def hard_negatives(rows: Sequence[Row], share: float, seed: int, within_source: 
             if wrong:
                 title, passage = draw.choice(wrong[:4])
                 out.append(replace(row, title=title, passage=passage, span=None, fits=False))
+    return out
+
+
+_NAME_OR_NUMBER = re.compile(r"(?<=[a-z,] )(?:[A-Z][\w’-]+(?: [A-Z][\w’-]+)*|\d[\d,.]*\d|\d)(?!\w)")
+
+
+def swapped_negatives(rows: Sequence[Row], share: float, seed: int) -> list[Row]:
+    """For a share of the answered rows: the question with one name or number of it exchanged, so that its passage answers it no more.
+
+    It is what the writers of SQuAD 2.0 often did (Rajpurkar et al. 2018, table 1). A name comes from the same passage or from another
+    of its title; a number, as a year may have its own answer there, only from another.
+    """
+    draw, out = random.Random(seed), []
+    found: dict[str, dict[str, list[str]]] = defaultdict(dict)
+    for row in rows:
+        found[row.title].setdefault(row.passage, _NAME_OR_NUMBER.findall(row.passage))
+    for row in rows:
+        asked = list(_NAME_OR_NUMBER.finditer(row.question))
+        if not row.span or not asked or draw.random() >= share:
+            continue
+        old = draw.choice(asked)
+        number = old.group()[0].isdigit()
+        here = [] if number else found[row.title][row.passage]
+        elsewhere = [name for passage, names in found[row.title].items() if passage != row.passage for name in names]
+        elsewhere = [name for name in elsewhere if name not in row.passage]
+        known = f"{row.question} {row.answer}"
+        fitting = [n for n in draw.choice((here or elsewhere, elsewhere)) if n[0].isdigit() == number and n not in known]
+        if fitting:
+            question = row.question[: old.start()] + draw.choice(fitting) + row.question[old.end() :]
+            out.append(replace(row, question=question, span=None, fits=None))
     return out

@@ -134,7 +134,7 @@ def passage_vectors(encoder: Encoder, passages: Sequence[Sequence[Passage] | Non
     out = torch.zeros(len(passages), DIMENSIONS)
     for i, some in enumerate(passages):
         if some:
-            out[i] = torch.from_numpy(encoder.encode([f"{p.title}: {p.text}" for p in some]).mean(axis=0))
+            out[i] = torch.from_numpy(encoder.encode([p.headed for p in some]).mean(axis=0))
     return out
 
 
