@@ -543,11 +543,11 @@ def test_all_but_attention_drops_out_as_set(trained: Trained) -> None:
     ],
 )
 def test_the_learning_rate_goes_up_and_down_in_straight_lines(part: float, warmup: float, share: float) -> None:
-    assert reading._linear(part, warmup) == pytest.approx(share)
+    assert reading.linear_rate(part, warmup) == pytest.approx(share)
 
 
 def test_the_learning_rate_never_leaves_its_range() -> None:
-    shares = [reading._linear(i / 1000, 0.06) for i in range(1001)]
+    shares = [reading.linear_rate(i / 1000, 0.06) for i in range(1001)]
     assert (min(shares), max(shares)) == (0.0, pytest.approx(1.0))
     assert shares[:61] == sorted(shares[:61])
     assert shares[60:] == sorted(shares[60:], reverse=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -47,10 +47,13 @@ RIGHT = [  # what these lessons say, by hand: what is asked, the text that is re
 ]
 
 
-@pytest.fixture(autouse=True)
-def _one_arithmetic(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="module")
+def _one_arithmetic() -> Iterator[None]:
     """What bf16 is worth here need not be measured."""
-    monkeypatch.setattr("stepladder.encoder.vectors.has_bf16", lambda: False)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr("stepladder.encoder.vectors.has_bf16", lambda: False)
+        patched.setattr(reading_head, "has_bf16", lambda: False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -199,7 +202,8 @@ PAGE = "Fees. Postage is £4.50, express £8.95. Postage is free from £60."
         (("Postage is £4.50, express £8.95.",), ("nearly nine pounds",), "Postage is £4.50, express £8.95."),
         (("Postage costs nothing.", "Postage is free from £60."), ("free",), "free"),
         (("Postage is free from £60.", "Postage is £4.50, express £8.95."), ("£8.95",), "Postage is free from £60."),
-        (("postage is free",), ("free",), None),  # a quote is literal
+        (("postage  is free",), ("free",), "free"),  # whatever its white space and case
+        (("postage was free",), ("free",), None),
         (("Postage costs nothing.",), ("£4.50",), None),  # the wording stands in the page, but not in the quote
         ((), ("£4.50",), None),
     ],

@@ -364,9 +364,9 @@ PAGES = [
 ]
 
 
-@pytest.mark.parametrize("missing", ["squad2_dev_half/dev-v2.0.json", "policyqa/test.json", "desk.jsonl"])
+@pytest.mark.parametrize("missing", ["squad2_dev_half/dev-v2.0.json", "policyqa/dev.json", "policyqa/test.json", "desk.jsonl"])
 def test_a_missing_set_is_named(tmp_path: Path, missing: str) -> None:
-    for name in ("squad2_dev_half/dev-v2.0.json", "policyqa/test.json"):
+    for name in ("squad2_dev_half/dev-v2.0.json", "policyqa/dev.json", "policyqa/test.json"):
         squad_file(tmp_path / name, Normans=[NORMANS])
     (tmp_path / "desk.jsonl").write_text("".join(PAGES), encoding="utf-8")
     (tmp_path / missing).unlink()
@@ -378,7 +378,9 @@ def test_a_missing_set_is_named(tmp_path: Path, missing: str) -> None:
 def test_the_scores_are_lines_of_text(tmp_path: Path, encoder: Encoder, monkeypatch: pytest.MonkeyPatch) -> None:
     """Three questions that are held out, one of an article that is not, one about privacy, and four about help pages, one not held out."""
     squad_file(tmp_path / "squad2_dev_half" / "dev-v2.0.json", Normans=[NORMANS], Warsaw=[OF_WARSAW], Rhine=[("A river.", [("Why?", [])])])
-    squad_file(tmp_path / "policyqa" / "test.json", shop=[("We keep it for a year.", [("How long?", ["a year"])])])
+    taught = ("We never sell it.", [("Do you sell it?", ["never"])])  # its passage is in both sets
+    squad_file(tmp_path / "policyqa" / "dev.json", shop=[taught])
+    squad_file(tmp_path / "policyqa" / "test.json", shop=[("We keep it for a year.", [("How long?", ["a year"])]), taught])
     (tmp_path / "desk.jsonl").write_text("".join(PAGES), encoding="utf-8")
     (tmp_path / "reader.json").write_text('{"threshold": 1.0}', encoding="utf-8")
     reader = TableReader(SPANS | {("How long?", "for a year"): 4.0, (HEAVY, "10 kg"): 3.0, (PULSE, "200 times"): 2.0, (COST, "A"): 3.0})

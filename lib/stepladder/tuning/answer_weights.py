@@ -48,7 +48,7 @@ def fit(rows: pd.DataFrame, signs: tuple[str, ...] = SIGNS) -> tuple[dict[str, f
     ranked = LogisticRegression().fit((rows[list(signs)] / scale).to_numpy(), rows["right"])
     weights = dict.fromkeys(SIGNS, 0.0) | dict(zip(signs, (ranked.coef_[0] / scale).tolist(), strict=True))
     best = best_of_cases(rows, weights, 0.0)
-    scores = np.log(best["confidence"] / (1 - best["confidence"])).to_numpy()
+    scores = np.asarray(np.log(best["confidence"] / (1 - best["confidence"])))
     curve = LogisticRegression(C=np.inf).fit(scores[:, None], best["right"])
     slope = float(curve.coef_[0, 0])
     return {name: slope * weight for name, weight in weights.items()}, float(curve.intercept_[0])

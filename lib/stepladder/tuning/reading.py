@@ -74,7 +74,7 @@ def train_reader(
     progress = tqdm(batches[done:], initial=done, total=len(batches), desc="training the reader", unit="step", mininterval=10)
     for step, batch in enumerate(progress, start=done + 1):
         torch.manual_seed(seed * 1_000_003 + step)  # so that a training that goes on drops out what it would have dropped out
-        optimizer.param_groups[0]["lr"] = settings.learning_rate * _linear(step / (len(batches) + 1), settings.warmup)
+        optimizer.param_groups[0]["lr"] = settings.learning_rate * linear_rate(step / (len(batches) + 1), settings.warmup)
         loss = _loss(network, batch)
         optimizer.zero_grad()
         loss.backward()
@@ -192,7 +192,7 @@ def loss_of(spans: torch.Tensor, pair: torch.Tensor, batch: Sequence[Item]) -> t
     return loss
 
 
-def _linear(part: float, warmup: float) -> float:
+def linear_rate(part: float, warmup: float) -> float:
     """The learning rate as a share of its highest: up in a straight line, and down to zero."""
     return min(part / warmup, (1 - part) / (1 - warmup))
 

@@ -15,11 +15,12 @@ from stepladder.encoder.pairs import LENGTHS, PairNetwork, PairReader, padded, w
 from stepladder.encoder.vectors import batches_by_length, has_bf16
 from stepladder.models.evidence import questions
 from stepladder.records import Passage
-from stepladder.tuning.reading import Item, loss_of
+from stepladder.tuning.reading import Item, linear_rate, loss_of
 
 TUNED_LAYERS = 1
 EPOCHS = 3
 LEARNING_RATE = 2e-4
+WARMUP = 0.1
 
 
 @dataclass(frozen=True)
@@ -57,10 +58,8 @@ def tune_reader(base: PairReader, lessons: Sequence[Lesson], seed: int) -> dict[
     learned = [*top.parameters(), *network.encoder.pooler.parameters(), *network.span.parameters(), *network.pair.parameters()]
     batches = _epochs(seen, seed)
     optimizer = torch.optim.AdamW(learned, lr=LEARNING_RATE, weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(
-        optimizer, LEARNING_RATE, total_steps=len(batches) + 1, pct_start=0.1, cycle_momentum=False
-    )
-    for batch in batches:
+    for step, batch in enumerate(batches, start=1):
+        optimizer.param_groups[0]["lr"] = LEARNING_RATE * linear_rate(step / (len(batches) + 1), WARMUP)
         _, types, mask = padded([s.item[0] for s in batch])
         hidden = torch.zeros(*mask.shape, batch[0].hidden.shape[1])
         for row, s in enumerate(batch):
@@ -74,7 +73,6 @@ def tune_reader(base: PairReader, lessons: Sequence[Lesson], seed: int) -> dict[
         loss.backward()
         torch.nn.utils.clip_grad_norm_(learned, 1.0)
         optimizer.step()
-        schedule.step()
     names = tuple(f"encoder.encoder.layer.{i}." for i in range(len(layers) - TUNED_LAYERS, len(layers)))
     names += ("encoder.pooler.", "span.", "pair.")
     return {n: p.detach().clone() for n, p in network.named_parameters() if n.startswith(names)}
