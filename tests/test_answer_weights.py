@@ -13,10 +13,10 @@ from statsmodels.discrete.discrete_model import Logit
 from stepladder.cache import Cache
 from stepladder.dataset import Brief, Dataset
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.models.evidence import CERTAIN, SIGNS
 from stepladder.records import Case, Document, Gold
 from stepladder.tuning.answer_weights import answered, best_of_cases, fit, reliability, sentences_read
+from table_reader import NOTHING, TableReader
 
 YES, NO = True, False
 SPAN = SIGNS[3]
@@ -210,26 +210,6 @@ def test_fewer_cases_than_bins() -> None:
 
 
 # --- reading a dataset
-
-NOTHING = -9.0  # what the fake reader gives a text in which it knows no answer
-
-
-class TableReader(PairReader):
-    """Finds the spans of a table, (words of the question, answer) -> score, and remembers what it was given to read."""
-
-    def __init__(self, spans: Mapping[tuple[str, str], float]) -> None:
-        self.name = "table"
-        self.spans = spans
-        self.given: list[tuple[str, str]] = []
-
-    def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
-        self.given += pairs
-        return [self._best(*pair) for pair in pairs]
-
-    def _best(self, question: str, text: str) -> Reading:
-        known = [(score, text.index(span), span) for (words, span), score in self.spans.items() if words in question and span in text]
-        score, start, span = max(known, default=(NOTHING, 0, text[:1]))
-        return Reading((Span(start, start + len(span), score),), fit=0.0)
 
 
 class OneWayEncoder(Encoder):

@@ -13,7 +13,7 @@ import pytest
 from stepladder import audit, dataset
 from stepladder.cache import Cache
 from stepladder.dataset import Dataset
-from stepladder.encoder import Encoder
+from stepladder.encoder import Encoder, WeightsError
 from stepladder.encoder.text import fingerprints
 from stepladder.records import Case, Split
 
@@ -241,6 +241,12 @@ def test_texts_that_share_two_sentences_with_the_training_are_listed(
         rows = audit.seen_by_reader(folder)
         assert rows.columns.tolist() == ["what", "id", "shared sentences", "of"]
         assert rows.to_numpy().tolist() == ([] if shared is None else [[what, "d", shared, of]])
+
+
+def test_a_package_without_the_fingerprints_is_not_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(audit, "SOURCES", tmp_path / "none.npy")
+    with pytest.raises(WeightsError, match=r"none\.npy: no such file; expected the fingerprints"):
+        audit.seen_by_reader(folder_of(tmp_path, [{"case_id": "a", "split": "test", "text": LEARNED}], []))
 
 
 def test_fingerprints_are_sorted_and_each_is_there_once() -> None:

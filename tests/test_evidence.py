@@ -14,31 +14,11 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.models import evidence
 from stepladder.models.embedded import EmbeddedModel
-from stepladder.models.evidence import CERTAIN, COMPANY_PARAGRAPHS, SIGNS, Finding, candidates, find_answer, learned_weights, questions
+from stepladder.models.evidence import CERTAIN, COMPANY_PARAGRAPHS, SIGNS, Finding, candidates, find_answer, learned_weights
 from stepladder.records import Example, Passage, Prompt
-
-NOTHING = -9.0  # what the fake reader gives a passage in which it knows no answer
-
-
-class TableReader(PairReader):
-    """Finds the spans of a table, (words of the question, answer) -> score, and remembers what it was given to read."""
-
-    def __init__(self, table: Mapping[tuple[str, str], float]) -> None:
-        self.name = "table"
-        self.table = table
-        self.given: list[tuple[str, str]] = []
-
-    def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
-        self.given += pairs
-        return [self._best(*pair) for pair in pairs]
-
-    def _best(self, question: str, text: str) -> Reading:
-        known = [(score, text.index(span), span) for (words, span), score in self.table.items() if words in question and span in text]
-        score, start, span = max(known, default=(NOTHING, 0, text[:1]))
-        return Reading((Span(start, start + len(span), score),), fit=0.0)
+from table_reader import TableReader
 
 
 class DialEncoder(Encoder):
@@ -293,54 +273,6 @@ def test_a_span_and_a_near_sentence_speak_for_an_answer() -> None:
     assert weights[-1] > 0
     assert weights[:3].sum() > 0
     assert math.isfinite(bias)
-
-
-# --- what is asked
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        ("Parcel came today. Really nice! Do you sell spare poles", ["Do you sell spare poles"]),
-        ("hi there!! parcel 4521 STILL not here. where is it", ["hi there!! parcel 4521 STILL not here. where is it"]),
-        ("Thanks for the boots.\nhow much is shipping to skye pls\nCheers, Ann", ["how much is shipping to skye pls"]),
-        ("I wondered whether hire includes pegs. No hurry.", ["I wondered whether hire includes pegs."]),
-        ("My zip broke. Is it covered? And can i swap it for blue", ["Is it covered?", "And can i swap it for blue"]),
-        ("order 4521 - any idea when it ships", ["order 4521 - any idea when it ships"]),
-        ("Returns?", ["Returns?"]),
-        ("Hi 🧗. (Is it true?) Yes", ["(Is it true?)"]),
-        ("Just to say thanks, the boots are lovely. How nice you all were!", []),
-        ("Please send my refund. I need a label.", []),
-        ("What a mess you made of this", []),
-        ("", []),
-        (" \n ", []),
-        ("\0", []),
-    ],
-)
-def test_questions_are_the_sentences_that_ask(message: str, expected: list[str]) -> None:
-    assert questions(message) == expected
-
-
-@pytest.mark.parametrize(
-    ("message", "expected"),
-    [
-        (
-            "Customer: My pole snapped.\nAgent: Sorry! Which tent is it?\nIs it old?\nCustomer: The Fellside. Can I get a spare one",
-            ["Can I get a spare one"],
-        ),
-        ("Agent: How can I help?\nCustomer: hello", []),
-        ("Agent: How can I help?", []),
-        ("Customer: Where is it?\nAgent: On its way. Anything else?", ["Customer: Where is it?"]),
-        ("My Agent: who is it?", ["My Agent: who is it?"]),  # in the middle of a line nobody speaks
-    ],
-)
-def test_what_an_agent_asks_is_left_out(message: str, expected: list[str]) -> None:
-    assert questions(message) == expected
-
-
-@pytest.mark.parametrize("message", ["Where's my parcel", "whats the cost of express", "When's the shop open"])
-def test_drawn_together_words_ask_too(message: str) -> None:
-    assert questions(message) == [message]
 
 
 # --- the embedded model

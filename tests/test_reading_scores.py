@@ -6,7 +6,7 @@ import json
 import math
 import re
 import string
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +15,6 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
-from stepladder.encoder.pairs import PairReader, Reading, Span
 from stepladder.records import UserError
 from stepladder.search import SearchSettings
 from stepladder.tuning import reading_scores
@@ -33,6 +32,7 @@ from stepladder.tuning.reading_scores import (
     squad_f1,
 )
 from stepladder.tuning.reading_sets import Row
+from table_reader import TableReader
 
 # --- exact match and F1
 
@@ -194,24 +194,6 @@ def test_where_everything_is_right_everything_is_said() -> None:
 
 
 # --- reading, alone and behind a search
-
-
-class TableReader(PairReader):
-    """Finds the spans of a table, (question, answer) -> score, and remembers what it was given to read."""
-
-    def __init__(self, spans: Mapping[tuple[str, str], float]) -> None:
-        self.name = "table"
-        self.spans = spans
-        self.given: list[tuple[str, str]] = []
-
-    def read(self, pairs: Sequence[tuple[str, str]]) -> list[Reading]:
-        self.given += pairs
-        return [self._best(*pair) for pair in pairs]
-
-    def _best(self, question: str, text: str) -> Reading:
-        known = [(score, text.index(span), span) for (asked, span), score in self.spans.items() if asked == question and span in text]
-        score, start, span = max(known, default=(-9.0, 0, text[:1]))
-        return Reading((Span(start, start + len(span), score),), fit=0.0)
 
 
 class AxesEncoder(Encoder):

@@ -194,6 +194,13 @@ def test_the_embedded_reranker_goes_by_fit_and_shows_the_title(tmp_path: Path) -
     assert reader.asked == [(QUERY, "Returns\n30 days."), (QUERY, "a tent weighs 4 kg"), (QUERY, "£4.50")]
 
 
+def test_the_embedded_reranker_is_shown_what_a_message_asks(tmp_path: Path) -> None:
+    reader = FitReader(Cache(tmp_path), {"£4.50": 3.0})
+    EmbeddedReranker(reader)("The tent came today. How long may I keep it? Lovely colour.", PASSAGES[4:5])
+    EmbeddedReranker(reader)("tent return time", PASSAGES[4:5])
+    assert reader.asked == [("How long may I keep it?", "£4.50"), ("tent return time", "£4.50")]
+
+
 def test_what_was_reranked_is_not_read_again(tmp_path: Path) -> None:
     reader = FitReader(Cache(tmp_path), {"£4.50": 3.0})
     reranker = EmbeddedReranker(reader)

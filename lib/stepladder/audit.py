@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from stepladder import comparison
 from stepladder.dataset import SPLITS, Dataset
-from stepladder.encoder import MAX_TOKENS, Encoder, count_tokens
+from stepladder.encoder import MAX_TOKENS, Encoder, WeightsError, count_tokens
 from stepladder.encoder.pairs import SOURCES
 from stepladder.encoder.text import fingerprints
 from stepladder.records import Case
@@ -284,13 +284,20 @@ def _date(text: str) -> date | None:
 
 
 def seen_by_reader(folder: Dataset) -> pd.DataFrame:
-    """Documents and cases of which the embedded reader has been trained on two sentences or more: it would read those too well."""
-    known = np.load(SOURCES) if SOURCES.exists() else np.zeros(0, dtype=np.uint64)
+    """Documents and cases of which the embedded reader has been trained on two sentences or more: it would read those too well.
+
+    Raises WeightsError where the fingerprints are missing.
+    """
+    if not SOURCES.exists():
+        raise WeightsError(
+            f"{SOURCES}: no such file; expected the fingerprints of what the reader was trained on; install the package again"
+        )
+    known = np.load(SOURCES)
     rows = []
     texts = [("document", d.doc_id, d.text) for d in folder.documents] + [("case", c.case_id, c.text) for c in folder.all_cases]
     for what, name, text in texts:
         own = fingerprints([text])
-        shared = int(np.isin(own, known).sum())
+        shared = int((known[np.searchsorted(known, own).clip(max=len(known) - 1)] == own).sum())
         if shared >= SHARED_SENTENCES:
             rows.append({"what": what, "id": name, "shared sentences": shared, "of": len(own)})
     return pd.DataFrame(rows, columns=["what", "id", "shared sentences", "of"])

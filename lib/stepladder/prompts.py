@@ -14,6 +14,7 @@ from stepladder.encoder import count_tokens
 from stepladder.records import Case, CaseError, Completion, Example, Gold, Output, Passage, Prediction, Prompt
 
 TOKEN_BUDGET = 6000
+THRESHOLDS = (0.5, 0.35, 0.2)  # of certainty, below which the embedded model abstains
 
 T = TypeVar("T")
 
@@ -59,10 +60,10 @@ def recipes_to_try(embedded: bool, passages: bool) -> list[Recipe]:
     """
     if embedded and not passages:
         rows = [Recipe("plain", 0), Recipe("careful", 0)]
-        return rows + [Recipe("careful", n, abstain_below=t) for n in (8, 24) for t in (0.6, 0.5, 0.4)]
+        return rows + [Recipe("careful", n, abstain_below=t) for n in (8, 24) for t in THRESHOLDS]
     if embedded:
-        rows = [Recipe("careful", n, n_passages=3, abstain_below=t) for n in (8, 24) for t in (0.6, 0.5, 0.4)]
-        return [*rows, Recipe("careful", 24, n_passages=5, abstain_below=0.5), Recipe("careful", 24, n_passages=5, abstain_below=0.4)]
+        rows = [Recipe("careful", n, n_passages=3, abstain_below=t) for n in (8, 24) for t in THRESHOLDS]
+        return rows + [Recipe("careful", 24, n_passages=5, abstain_below=t) for t in THRESHOLDS[1:]]
     if not passages:
         rows = [Recipe("plain", 0), Recipe("plain", 8), Recipe("careful", 0, brief=False), Recipe("careful", 0)]
         return rows + [Recipe("careful", n) for n in (4, 8, 16, 24)]

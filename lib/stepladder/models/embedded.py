@@ -15,7 +15,8 @@ import numpy as np
 
 from stepladder.encoder import Encoder, sentences
 from stepladder.encoder.pairs import PairReader
-from stepladder.models.evidence import find_answer, questions
+from stepladder.encoder.questions import questions
+from stepladder.models.evidence import find_answer
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Completion, Example, Output, Prompt
 

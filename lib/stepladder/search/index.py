@@ -155,9 +155,9 @@ class SearchIndex:
         found = [replace(self.passages[i], score=float(c)) for i, c in zip(rows, cosines, strict=True) if c >= self.settings.min_score]
         if self.rerank is not None and found:
             with self._timed("rerank"):
-                head = found[: max(self.settings.reranked, k)]
+                head, rest = found[: self.settings.reranked], found[self.settings.reranked :]
                 order = np.argsort(-np.asarray(self.rerank(query, head)), kind="stable")
-                found = [head[i] for i in order]
+                found = [head[i] for i in order] + rest
         return keep_within(found[:k], token_budget)
 
     def _timed(self, name: str) -> _Timed:

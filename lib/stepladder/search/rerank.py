@@ -11,6 +11,7 @@ import numpy as np
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder.pairs import PairReader
+from stepladder.encoder.questions import questions
 from stepladder.encoder.vectors import legible
 from stepladder.records import Passage, UserError
 
@@ -33,13 +34,17 @@ def load_reranker(name: str, cache: Cache) -> Reranker:
 
 
 class EmbeddedReranker:
-    """The pair head of the embedded reader: how well query and passage fit."""
+    """The pair head of the embedded reader: how well question and passage fit.
+
+    It has been trained on questions, so of a message it is shown the sentences that ask something, where there are any.
+    """
 
     def __init__(self, reader: PairReader) -> None:
         self.reader = reader
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> np.ndarray:
-        return np.array([reading.fit for reading in self.reader.read([(query, p.headed) for p in passages])])
+        asked = " ".join(questions(query)) or query
+        return np.array([reading.fit for reading in self.reader.read([(asked, p.headed) for p in passages])])
 
 
 class CrossEncoderReranker:

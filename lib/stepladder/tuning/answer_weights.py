@@ -11,7 +11,8 @@ from stepladder.answers import answer_correct
 from stepladder.dataset import Dataset
 from stepladder.encoder import Encoder
 from stepladder.encoder.pairs import PairReader
-from stepladder.models.evidence import CERTAIN, SIGNS, candidates, questions
+from stepladder.encoder.questions import questions
+from stepladder.models.evidence import CERTAIN, SIGNS, candidates
 from stepladder.records import Split
 from stepladder.search import SearchIndex
 

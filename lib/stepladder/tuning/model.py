@@ -19,15 +19,15 @@ from safetensors.torch import load_file, save_file
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder import SHA256, Encoder
 from stepladder.encoder.pairs import PairReader
+from stepladder.encoder.questions import questions
 from stepladder.models.embedded import EmbeddedModel
-from stepladder.models.evidence import questions
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Case, Gold, Output, Passage, Prompt, UserError
 from stepladder.tuning.network import Plan, TunedNetwork, frozen_states
 from stepladder.tuning.reading_head import Lesson, tune_reader
 from stepladder.tuning.train import TuningSettings, passage_vectors, plan_heads, train, training_rows
 
-VERSION = 7  # part of the cache key: raise it when training changes
+VERSION = 8  # part of the cache key: raise it when training changes
 
 
 def train_or_load(

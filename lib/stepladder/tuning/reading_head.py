@@ -12,13 +12,13 @@ import torch
 
 from stepladder.dataset import find_quote
 from stepladder.encoder.pairs import LENGTHS, PairNetwork, PairReader, padded, windows
+from stepladder.encoder.questions import questions
 from stepladder.encoder.vectors import batches_by_length, has_bf16
-from stepladder.models.evidence import questions
 from stepladder.records import Passage
 from stepladder.tuning.reading import Item, linear_rate, loss_of
 
 TUNED_LAYERS = 1
-EPOCHS = 3
+EPOCHS = 2
 LEARNING_RATE = 2e-4
 WARMUP = 0.1
 
