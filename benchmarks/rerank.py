@@ -16,6 +16,7 @@ from sentence_transformers import CrossEncoder
 from stepladder.cache import Cache
 from stepladder.encoder import count_tokens, weights_folder
 from stepladder.encoder.pairs import MAX_QUESTION_TOKENS, WEIGHTS, PairReader, trained_network
+from stepladder.encoder.questions import questions
 from stepladder.encoder.vectors import Arithmetic, embed, has_bf16
 from stepladder.records import Document, Passage
 from stepladder.search import Reranker, SearchIndex, SearchSettings, chunk
@@ -93,9 +94,10 @@ def main() -> None:
         return
     documents = [d for d in support().documents if d.status == "published"][: 15 if chosen.quick else None]
     vectors = embed([p.headed for d in documents for p in chunk(d)])
-    messages = dict.fromkeys(case.text for split in ("dev", "train") for case in support().cases(split))
-    # Longer ones are cut by the reader, but not by a plain CrossEncoder: the two would read different texts
-    queries = [text for text in messages if count_tokens(text) <= MAX_QUESTION_TOKENS][: WARM_UP + (10 if chosen.quick else 100)]
+    asked = dict.fromkeys(" ".join(questions(case.text)) for split in ("dev", "train") for case in support().cases(split))
+    # Of other texts the reader would read a part, and a plain CrossEncoder the whole
+    alike = [text for text in asked if text and " ".join(questions(text)) == text and count_tokens(text) <= MAX_QUESTION_TOKENS]
+    queries = alike[: WARM_UP + (10 if chosen.quick else 100)]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)
         peer = cross_encoder(weights, folder / "cross-encoder")
@@ -118,7 +120,7 @@ def main() -> None:
         whole, pairs, difference = agreement(said[name], said[plain])
         rows.append([*row, f"{whole:.0%}", f"{pairs:.2%}", f"{difference:.4f}"] if name != plain else [*row, "", "", ""])
     table(
-        f"{len(queries) - WARM_UP} messages, {len(indexes[plain].passages)} passages, ten of them reranked",
+        f"{len(queries) - WARM_UP} questions, {len(indexes[plain].passages)} passages, ten of them reranked",
         ["", "p50 ms", "p95 ms", "rerank p50", "ratio", "same order", "pairs in order", "largest difference"],
         rows,
     )
