@@ -55,7 +55,8 @@ def main() -> None:
         assert len(index.passages) == n
         spent = seconds_of(lambda: index.update(after))
         where = {"doc_id": [str(changed[0])]}
-        assert [p.text for p in index.search("new", k=1, where=where)] == [after[changed[0]].text]
+        new = after[changed[0]].text
+        assert [p.text for p in index.search(new, k=1, where=where)] == [new]
 
     whole = embedding + cutting + building
     table(

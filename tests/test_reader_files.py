@@ -50,6 +50,9 @@ def test_the_card_agrees_with_the_scores(about: dict[str, Any]) -> None:
     said = re.sub(r"\s+", " ", card)
     assert f"abstaining below {about['threshold']:.2f}" in said
     assert f"holds the answer for {about['sentence holds the answer, retrieved']:.3f} of" in said
+    first, second = ([f"{ranks[when]:.3f}" for when in ("as found", "reranked")] for ranks in about["reciprocal rank"])
+    assert f"goes from {first[0]} to {first[1]} when the pair head reranks them on the held-out articles" in said
+    assert f"and from {second[0]} to {second[1]} on the held-out help pages" in said
     assert f"cases of `data/support`: {about['answer']['calibration_error']:.3f}" in said
 
 

@@ -15,6 +15,7 @@ import pytest
 
 from stepladder.cache import Cache
 from stepladder.encoder import DIMENSIONS, Encoder
+from stepladder.encoder.pairs import Reading
 from stepladder.records import UserError
 from stepladder.search import SearchSettings
 from stepladder.tuning import reading_scores
@@ -29,6 +30,7 @@ from stepladder.tuning.reading_scores import (
     questions_of,
     read_alone,
     read_retrieved,
+    reciprocal_ranks,
     squad_f1,
 )
 from stepladder.tuning.reading_sets import Row
@@ -286,6 +288,28 @@ def test_a_question_for_which_search_finds_nothing_is_a_row_too(encoder: Encoder
 # --- what is held out
 
 
+class Fits(TableReader):
+    """A passage fits a question where a table says so."""
+
+    def _best(self, question: str, text: str) -> Reading:
+        return Reading((), fit=self.table.get((question, text), 0.0))
+
+
+def test_the_rank_of_each_questions_own_passage(encoder: Encoder) -> None:
+    """Search puts the passage about Normandy before that about Warsaw or behind it; the pair head says the opposite for the second."""
+    reader = Fits({(NAMED, "Normans\n" + NORMANDY): 1.0, (CAME, "Normans\n" + NORMANDY): 1.0})
+    ranks = reciprocal_ranks(reader, encoder, ASKED)
+    assert ranks.columns.tolist() == ["as found", "reranked"]
+    assert ranks.to_numpy().tolist() == [[1.0, 1.0], [1.0, 0.5]]  # the third has no answer, so no passage is its own
+    assert reciprocal_ranks(reader, encoder, ASKED, k=1).to_numpy().tolist() == [[1.0, 1.0], [1.0, 1.0]]
+
+
+def test_a_passage_that_is_not_found_has_no_rank(encoder: Encoder) -> None:
+    """The river is near to neither; with one piece to be found, its own passage is not it."""
+    asked = [*ASKED, Asked(NAMED, "Rhine", "A river of long ago.", ("river",))]
+    assert reciprocal_ranks(Fits({}), encoder, asked, k=1).iloc[-1].tolist() == [0.0, 0.0]
+
+
 def squad_file(path: Path, **articles: Sequence[tuple[str, Sequence[tuple[str, Sequence[str]]]]]) -> None:
     """The shape of SQuAD: articles by title, each of passages with their questions and answers."""
     data = [
@@ -369,7 +393,7 @@ def test_the_scores_are_lines_of_text(tmp_path: Path, encoder: Encoder, monkeypa
     monkeypatch.setattr(reading_scores, "WEIGHTS", tmp_path / "reader.safetensors")
     monkeypatch.setattr(reading_scores, "PairReader", lambda cache: reader)
     monkeypatch.setattr(reading_scores, "Encoder", lambda cache: encoder)
-    name, squad, policies, pages, retrieved = held_out_scores(tmp_path, tmp_path / "desk.jsonl")
+    name, squad, policies, pages, *ranks, retrieved = held_out_scores(tmp_path, tmp_path / "desk.jsonl")
     assert name == "table, abstaining below 1.00"
     assert squad.endswith(
         ": questions 3, exact, answerable 0.500, F1, answerable 0.786, right abstentions 1, exact 0.667, F1 0.857"
@@ -381,4 +405,8 @@ def test_the_scores_are_lines_of_text(tmp_path: Path, encoder: Encoder, monkeypa
     )
     assert (HEAVY, "Bags\nOne bag of 10 kg is free.") in reader.given
     assert COST not in [question for question, _ in reader.given]
+    assert ranks == [
+        "SQuAD, four held-out articles: mean reciprocal rank 1.000 as found, 1.000 reranked",
+        "Help pages, two held-out organisations: mean reciprocal rank 1.000 as found, 1.000 reranked",
+    ]
     assert "holds the answer for 1.000 of the answerable" in retrieved

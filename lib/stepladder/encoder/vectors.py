@@ -110,12 +110,12 @@ def batches_by_length(lengths: Sequence[int], widths: Sequence[int]) -> Iterator
 
 
 def height_of(n_rows: int) -> int:
-    """Rows of a batch, filled up so that few shapes occur: 1, 2, 4, then multiples of four.
+    """Rows of a batch; above eight filled up to multiples of four, so that few shapes occur.
 
-    >>> [height_of(n) for n in (1, 3, 5, 64)]
-    [1, 4, 8, 64]
+    >>> [height_of(n) for n in (1, 3, 8, 9, 64)]
+    [1, 3, 8, 12, 64]
     """
-    return n_rows if n_rows <= 2 else -(-n_rows // 4) * 4
+    return n_rows if n_rows <= 8 else -(-n_rows // 4) * 4
 
 
 def legible(text: str) -> str:

@@ -16,8 +16,9 @@ import pandas as pd
 from stepladder.cache import Cache
 from stepladder.encoder import Encoder, sentence_spans
 from stepladder.encoder.pairs import WEIGHTS, PairReader
-from stepladder.records import Document, UserError
+from stepladder.records import Document, Passage, UserError
 from stepladder.search import SearchIndex, SearchSettings
+from stepladder.search.rerank import EmbeddedReranker
 from stepladder.tuning.reading_sets import DESK_HELD_OUT, SQUAD_HELD_OUT, Row, desk
 
 _ARTICLES = re.compile(r"\b(a|an|the)\b")
@@ -117,21 +118,46 @@ def read_retrieved(
 ) -> pd.DataFrame:
     """One row per question, over all passages of the set: is a piece of its passage with the answer among the k that were `found`,
     and does the sentence of the best span hold the answer?"""
-    passages = list(dict.fromkeys((a.title, a.passage) for a in asked))
-    documents = [Document(str(i), title, "", "", "published", "", text) for i, (title, text) in enumerate(passages)]
-    index = SearchIndex(documents, encoder, settings)
+    index, own = _searchable(asked, encoder, settings)
     rows = []
-    for a in asked:
+    for a, doc_id in zip(asked, own, strict=True):
         found = index.search(a.question, k=k)
         readings = reader.read([(a.question, p.headed) for p in found])
         best = max(range(len(found)), key=lambda i: readings[i].best.score, default=None)
-        among = any(documents[int(p.doc_id)].text == a.passage and _holds(p.text, a.answers) for p in found)
+        among = any(p.doc_id == doc_id and _holds(p.text, a.answers) for p in found)
         right, score = False, -np.inf
         if best is not None:
             text, span = found[best].headed, readings[best].best
             score, right = span.score, any(_holds(text[s:e], a.answers) for s, e in sentence_spans(text) if s <= span.start < e)
         rows.append((bool(a.answers), score, among, right))
     return pd.DataFrame(rows, columns=["answerable", "score", "found", "sentence holds the answer"])
+
+
+def reciprocal_ranks(reader: PairReader, encoder: Encoder, asked: Sequence[Asked], k: int = 10) -> pd.DataFrame:
+    """One row per answerable question, over all passages of the set: one over the rank of its own passage among those of the k pieces
+    that search finds, 0 where it is not there, `as found` and as the pair head has `reranked` them."""
+    index, own = _searchable(asked, encoder, SearchSettings())
+    rerank = EmbeddedReranker(reader)
+    rows = []
+    for a, doc_id in zip(asked, own, strict=True):
+        if a.answers:
+            found = index.search(a.question, k=k)
+            order = np.argsort(-rerank(a.question, found), kind="stable")
+            rows.append([_reciprocal_rank(doc_id, some) for some in (found, [found[i] for i in order])])
+    return pd.DataFrame(rows, columns=["as found", "reranked"])
+
+
+def _reciprocal_rank(doc_id: str, found: Sequence[Passage]) -> float:
+    """Of a document: its pieces count once, where the first of them stands."""
+    ranked = list(dict.fromkeys(p.doc_id for p in found))
+    return 1 / (1 + ranked.index(doc_id)) if doc_id in ranked else 0.0
+
+
+def _searchable(asked: Sequence[Asked], encoder: Encoder, settings: SearchSettings) -> tuple[SearchIndex, list[str]]:
+    """(an index of all passages, the document of each question)."""
+    numbers = {passage: str(i) for i, passage in enumerate(dict.fromkeys((a.title, a.passage) for a in asked))}
+    documents = [Document(number, title, "", "", "published", "", text) for (title, text), number in numbers.items()]
+    return SearchIndex(documents, encoder, settings), [numbers[a.title, a.passage] for a in asked]
 
 
 def _holds(text: str, answers: Sequence[str]) -> bool:
@@ -165,6 +191,11 @@ def held_out_scores(public: Path, pages: Path) -> list[str]:
     for name, asked in sets.items():
         scores = at_threshold(read_alone(reader, asked), card["threshold"])
         lines.append(f"{name}: " + ", ".join(f"{w} {v:,.3f}".removesuffix(".000") for w, v in scores.items() if v == v))
-    retrieved = read_retrieved(reader, Encoder(cache), held_out)
+    encoder = Encoder(cache)
+    for name, asked in sets.items():
+        if name != "PolicyQA test":  # its questions are generic and name no policy: nothing tells which passage is meant
+            ranks = reciprocal_ranks(reader, encoder, asked).mean()
+            lines.append(f"{name}: mean reciprocal rank {ranks['as found']:.3f} as found, {ranks['reranked']:.3f} reranked")
+    retrieved = read_retrieved(reader, encoder, held_out)
     right = retrieved.loc[retrieved["answerable"], "sentence holds the answer"].mean()
     return [*lines, f"Searching all paragraphs of the four articles, the sentence holds the answer for {right:.3f} of the answerable"]
