@@ -201,10 +201,10 @@ def test_a_passage_without_a_token_has_no_span() -> None:
 
 
 def test_a_batch_is_padded_to_a_known_shape() -> None:
-    some = [windows(QUESTION, text)[0] for text in ("One.", PASSAGE, "Two words.")]
+    some = [windows(QUESTION, text)[0] for text in ("One.", PASSAGE, "Two words.")] * 3
     ids, types, mask = padded(some)
-    assert ids.shape == types.shape == mask.shape == (4, next(n for n in LENGTHS if n >= len(some[1].ids)))
-    assert mask.sum(dim=1).tolist() == [*(len(w.ids) for w in some), 1]  # a row that only fills the shape is not all padding
+    assert ids.shape == types.shape == mask.shape == (12, next(n for n in LENGTHS if n >= len(some[1].ids)))
+    assert mask.sum(dim=1).tolist() == [*(len(w.ids) for w in some), 1, 1, 1]  # a row that only fills the shape is not all padding
     for row, window in enumerate(some):
         n = len(window.ids)
         assert (ids[row, :n].tolist(), types[row, :n].tolist()) == (window.ids, window.types)
