@@ -16,7 +16,8 @@ import pandas as pd
 from stepladder.cache import Cache
 from stepladder.encoder import Encoder, sentence_spans
 from stepladder.encoder.pairs import WEIGHTS, PairReader
-from stepladder.records import Document, Passage, UserError
+from stepladder.records import Document, Evidence, UserError
+from stepladder.scoring import retrieval_scores
 from stepladder.search import SearchIndex, SearchSettings
 from stepladder.search.rerank import EmbeddedReranker
 from stepladder.tuning.reading_sets import DESK_HELD_OUT, SQUAD_HELD_OUT, Row, desk
@@ -143,14 +144,9 @@ def reciprocal_ranks(reader: PairReader, encoder: Encoder, asked: Sequence[Asked
         if a.answers:
             found = index.search(a.question, k=k)
             order = np.argsort(-rerank(a.question, found), kind="stable")
-            rows.append([_reciprocal_rank(doc_id, some) for some in (found, [found[i] for i in order])])
+            own_passage = ((Evidence(doc_id),),)
+            rows.append([retrieval_scores(some, own_passage)["mrr"] for some in (found, [found[i] for i in order])])
     return pd.DataFrame(rows, columns=["as found", "reranked"])
-
-
-def _reciprocal_rank(doc_id: str, found: Sequence[Passage]) -> float:
-    """Of a document: its pieces count once, where the first of them stands."""
-    ranked = list(dict.fromkeys(p.doc_id for p in found))
-    return 1 / (1 + ranked.index(doc_id)) if doc_id in ranked else 0.0
 
 
 def _searchable(asked: Sequence[Asked], encoder: Encoder, settings: SearchSettings) -> tuple[SearchIndex, list[str]]:
