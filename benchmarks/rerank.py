@@ -16,7 +16,7 @@ from sentence_transformers import CrossEncoder
 from stepladder.cache import Cache
 from stepladder.encoder import count_tokens, weights_folder
 from stepladder.encoder.pairs import MAX_QUESTION_TOKENS, WEIGHTS, PairReader, trained_network
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked
 from stepladder.encoder.vectors import Arithmetic, embed, has_bf16
 from stepladder.records import Document, Passage
 from stepladder.search import Reranker, SearchIndex, SearchSettings, chunk
@@ -94,9 +94,9 @@ def main() -> None:
         return
     documents = [d for d in support().documents if d.status == "published"][: 15 if chosen.quick else None]
     vectors = embed([p.headed for d in documents for p in chunk(d)])
-    asked = dict.fromkeys(" ".join(questions(case.text)) for split in ("dev", "train") for case in support().cases(split))
+    texts = dict.fromkeys(asked(case.text) for split in ("dev", "train") for case in support().cases(split))
     # Of other texts the reader would read a part, and a plain CrossEncoder the whole
-    alike = [text for text in asked if text and " ".join(questions(text)) == text and count_tokens(text) <= MAX_QUESTION_TOKENS]
+    alike = [text for text in texts if text and asked(text) == text and count_tokens(text) <= MAX_QUESTION_TOKENS]
     queries = alike[: WARM_UP + (10 if chosen.quick else 100)]
     with tempfile.TemporaryDirectory() as made:
         folder = Path(made)

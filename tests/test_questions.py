@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked, questions
 
 
 @pytest.mark.parametrize(
@@ -50,3 +50,8 @@ def test_what_an_agent_asks_is_left_out(message: str, expected: list[str]) -> No
 @pytest.mark.parametrize("message", ["Where's my parcel", "whats the cost of express", "When's the shop open"])
 def test_drawn_together_words_ask_too(message: str) -> None:
     assert questions(message) == [message]
+
+
+def test_what_is_asked_is_one_text() -> None:
+    assert asked("My zip broke. Is it covered? And can i swap it for blue") == "Is it covered? And can i swap it for blue"
+    assert asked("Thanks, all is well.") == ""

@@ -29,3 +29,8 @@ def questions(message: str) -> list[str]:
     ['Do you sell spare poles']
     """
     return [s for s in sentences(_AGENT_TURN.sub("", message)) if _QUESTION.search(s)]
+
+
+def asked(message: str) -> str:
+    """The questions of a message as one text; empty where it asks nothing."""
+    return " ".join(questions(message))

@@ -15,7 +15,7 @@ import numpy as np
 
 from stepladder.encoder import Encoder, sentences
 from stepladder.encoder.pairs import PairReader
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked, questions
 from stepladder.models.evidence import find_answer
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Completion, Example, Output, Prompt
@@ -117,7 +117,7 @@ class EmbeddedModel:
 
         A message that asks nothing gets no answer.
         """
-        text, doc_id, sure = self.best_answer(prompt, " ".join(questions(prompt.message)))
+        text, doc_id, sure = self.best_answer(prompt, asked(prompt.message))
         if text is None or sure < prompt.abstain_below:
             return None, []
         return text, [doc_id] if doc_id else []

@@ -11,7 +11,7 @@ import numpy as np
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder.pairs import PairReader
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked
 from stepladder.encoder.vectors import legible
 from stepladder.records import Passage, UserError
 
@@ -43,8 +43,8 @@ class EmbeddedReranker:
         self.reader = reader
 
     def __call__(self, query: str, passages: Sequence[Passage]) -> np.ndarray:
-        asked = " ".join(questions(query)) or query
-        return np.array([reading.fit for reading in self.reader.read([(asked, p.headed) for p in passages])])
+        question = asked(query) or query
+        return np.array([reading.fit for reading in self.reader.read([(question, p.headed) for p in passages])])
 
 
 class CrossEncoderReranker:

@@ -11,7 +11,7 @@ from stepladder.answers import answer_correct
 from stepladder.dataset import Dataset
 from stepladder.encoder import Encoder
 from stepladder.encoder.pairs import PairReader
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked
 from stepladder.models.evidence import CERTAIN, SIGNS, candidates
 from stepladder.records import Split
 from stepladder.search import SearchIndex
@@ -31,7 +31,7 @@ def sentences_read(folder: Dataset, split: Split, reader: PairReader, encoder: E
         gold = folder.gold[case.case_id]
         accepted = gold.output["answer"]
         passages = index.search(case.text, k=N_PASSAGES)
-        found, signs = candidates(reader, encoder, case.text, " ".join(questions(case.text)), passages, folder.company)
+        found, signs = candidates(reader, encoder, case.text, asked(case.text), passages, folder.company)
         part = pd.DataFrame(signs if found else [[0.0, 0.0, 0.0, -CERTAIN]], columns=list(SIGNS))
         right = [answer_correct(f.sentence, accepted, gold.rejected) is True for f in found]
         parts.append(part.assign(case_id=case.case_id, answerable=accepted is not None, right=right or False))

@@ -19,7 +19,7 @@ from safetensors.torch import load_file, save_file
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder import SHA256, Encoder
 from stepladder.encoder.pairs import PairReader
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked
 from stepladder.models.embedded import EmbeddedModel
 from stepladder.models.spans import candidate_spans, window
 from stepladder.records import Case, Gold, Output, Passage, Prompt, UserError
@@ -145,7 +145,7 @@ class TunedModel(EmbeddedModel):
             text, confidence = self._repeat(prompt.message)
             doc_id = ""
         else:
-            text, doc_id, sure = self.best_answer(prompt, " ".join(questions(prompt.message)) or prompt.message)
+            text, doc_id, sure = self.best_answer(prompt, asked(prompt.message) or prompt.message)
             confidence = (sure + answerable) / 2
         if text is None or confidence < prompt.abstain_below:
             return None, []

@@ -12,7 +12,7 @@ import torch
 
 from stepladder.dataset import find_quote
 from stepladder.encoder.pairs import LENGTHS, PairNetwork, PairReader, padded, windows
-from stepladder.encoder.questions import questions
+from stepladder.encoder.questions import asked
 from stepladder.encoder.vectors import batches_by_length, has_bf16
 from stepladder.records import Passage
 from stepladder.tuning.reading import Item, linear_rate, loss_of
@@ -85,12 +85,12 @@ def _items(lesson: Lesson) -> list[Item]:
     """
     if lesson.answers and not lesson.quotes:
         return []
-    asked = " ".join(questions(lesson.message)) or lesson.message
+    question = asked(lesson.message) or lesson.message
     items: list[Item] = []
     for passage in lesson.passages:
         text = passage.headed
         span = _span(text, lesson) if lesson.answers else None
-        for window in windows(asked, text):
+        for window in windows(question, text):
             found = window.token_span(*span) if span else None
             items.append((window, found or (0, 0), float(found is not None)))
     return items
