@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,12 @@ import jsonschema
 import referencing
 import referencing.exceptions
 import yaml
-from pydantic import TypeAdapter, ValidationError
 
 from stepladder.dataset.folder import SPLITS, Dataset, Update
+from stepladder.dataset.lines import Lines, short
 from stepladder.dataset.rows import Brief, CaseRow, Delete, DocumentRow, GoldRow, Turn, Upsert
 from stepladder.records import Case, Document, Evidence, EvidenceSet, Gold, Output, UserError
 
-MAX_LINE_BYTES = 1_000_000
 NO_OTHER_FILES: Any = referencing.Registry()  # jsonschema would fetch a $ref from the network
 ANSWER_SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -50,17 +48,8 @@ def load(folder: str | Path) -> Dataset:
     return _Reader(folder).read()
 
 
-class _Reader:
-    """Collects problems while it reads; one per folder."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.problems: list[str] = []
-        self.lacks: dict[str, str] = {}
-
-    def say(self, file: str, line: int, name: str, what: str) -> None:
-        place = f"{file}:{line}" if line else file
-        self.problems.append(f"{place}: {name + ': ' if name else ''}{what}")
+class _Reader(Lines):
+    """What each file must say; one per folder."""
 
     def read(self) -> Dataset:
         schema = self._schema()
@@ -90,58 +79,12 @@ class _Reader:
             content_hash=digest.hexdigest(),
         )
 
-    def _rows(self, file: str, lacking: str) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(line number, object) for each line; memory is bounded by the longest allowed line."""
-        path = self.folder / file
-        if not path.exists():
-            self.lacks[file] = lacking
-            return
-        if not path.is_file():
-            self.say(file, 0, "", "is no file; expected one JSON object per line")
-            return
-        with path.open("rb") as stream:
-            number = 0
-            while line := stream.readline(MAX_LINE_BYTES + 1):
-                number += 1
-                if len(line) > MAX_LINE_BYTES:
-                    self.say(file, number, "", f"line longer than {MAX_LINE_BYTES:,} bytes; expected one JSON object per line; split it")
-                    return
-                try:
-                    text = line.decode("utf-8-sig" if number == 1 else "utf-8").strip()
-                    row = json.loads(text) if text else None
-                except (UnicodeDecodeError, ValueError, RecursionError) as error:
-                    self.say(file, number, "", f"not valid JSON in UTF-8 ({_short(error)}); expected one JSON object per line")
-                    continue
-                if isinstance(row, dict):
-                    yield number, row
-                elif text:
-                    self.say(file, number, "", f"found a JSON {type(row).__name__}, expected an object")
-
-    def _parse(self, model: Any, file: str, line: int, row: dict[str, Any]) -> Any:
-        try:
-            return TypeAdapter(model).validate_json(json.dumps(row))
-        except ValidationError as error:
-            for issue in error.errors(include_url=False):
-                where = ".".join(str(part) for part in issue["loc"] if part not in ("upsert", "delete")) or "row"
-                found = "" if issue["type"] == "missing" else f"; found {_short(repr(issue['input']))}"
-                self.say(file, line, where, f"{_advice(issue, model)}{found}")
-        except (TypeError, ValueError, RecursionError) as error:
-            self.say(file, line, "", f"not JSON ({_short(error)}); expected text, finite numbers, true, false, null, lists and objects")
-        return None
-
-    def _unique(self, seen: dict[str, int], key: str, file: str, line: int, name: str) -> bool:
-        if key in seen:
-            self.say(file, line, name, f"duplicate id {key!r}, first seen in line {seen[key]}; expected unique ids; rename one")
-            return False
-        seen[key] = line
-        return True
-
     def _documents(self) -> list[Document]:
         seen: dict[str, int] = {}
         documents = []
-        for line, row in self._rows("documents.jsonl", "no documents.jsonl: retrieval is not measured"):
-            parsed = self._parse(DocumentRow, "documents.jsonl", line, row)
-            if parsed and self._unique(seen, parsed.doc_id, "documents.jsonl", line, "doc_id"):
+        for line, row in self.rows("documents.jsonl", "no documents.jsonl: retrieval is not measured"):
+            parsed = self.parse(DocumentRow, "documents.jsonl", line, row)
+            if parsed and self.unique(seen, parsed.doc_id, "documents.jsonl", line, "doc_id"):
                 documents.append(Document(**parsed.model_dump()))
         if not documents and "documents.jsonl" not in self.lacks:
             self.lacks["documents.jsonl"] = "documents.jsonl is empty: retrieval is not measured"
@@ -150,13 +93,13 @@ class _Reader:
     def _updates(self, known: set[str]) -> list[Update]:
         seen: dict[str, int] = {}
         updates: list[Update] = []
-        for line, row in self._rows("updates.jsonl", "no updates.jsonl: what happens when facts change is not measured"):
+        for line, row in self.rows("updates.jsonl", "no updates.jsonl: what happens when facts change is not measured"):
             model = {"upsert": Upsert, "delete": Delete}.get(str(row.get("op")))
             if model is None:
-                self.say("updates.jsonl", line, "op", f"expected 'upsert' or 'delete'; found {_short(repr(row.get('op')))}")
+                self.say("updates.jsonl", line, "op", f"expected 'upsert' or 'delete'; found {short(repr(row.get('op')))}")
                 continue
-            parsed = self._parse(model, "updates.jsonl", line, row)
-            if not parsed or not self._unique(seen, parsed.doc_id, "updates.jsonl", line, "doc_id"):
+            parsed = self.parse(model, "updates.jsonl", line, row)
+            if not parsed or not self.unique(seen, parsed.doc_id, "updates.jsonl", line, "doc_id"):
                 continue
             if isinstance(parsed, Upsert):
                 updates.append(Update(parsed.doc_id, Document(**parsed.model_dump(exclude={"op"}))))
@@ -169,9 +112,9 @@ class _Reader:
     def _cases(self) -> list[Case]:
         seen: dict[str, int] = {}
         cases: list[Case] = []
-        for line, row in self._rows("cases.jsonl", ""):
-            parsed = self._parse(CaseRow, "cases.jsonl", line, row)
-            if not parsed or not self._unique(seen, parsed.case_id, "cases.jsonl", line, "case_id"):
+        for line, row in self.rows("cases.jsonl", ""):
+            parsed = self.parse(CaseRow, "cases.jsonl", line, row)
+            if not parsed or not self.unique(seen, parsed.case_id, "cases.jsonl", line, "case_id"):
                 continue
             if (parsed.text is None) == (parsed.messages is None):
                 self.say(
@@ -199,9 +142,9 @@ class _Reader:
         gone = {u.doc_id for u in updates if u.document is None}
         seen: dict[str, int] = {}
         gold: dict[str, Gold] = {}
-        for line, row in self._rows("gold.jsonl", "no gold.jsonl: predictions are made, nothing is scored"):
-            parsed = self._parse(GoldRow, "gold.jsonl", line, row)
-            if not parsed or not self._unique(seen, parsed.case_id, "gold.jsonl", line, "case_id"):
+        for line, row in self.rows("gold.jsonl", "no gold.jsonl: predictions are made, nothing is scored"):
+            parsed = self.parse(GoldRow, "gold.jsonl", line, row)
+            if not parsed or not self.unique(seen, parsed.case_id, "gold.jsonl", line, "case_id"):
                 continue
             if parsed.case_id not in known:
                 self.say("gold.jsonl", line, "case_id", f"unknown case {parsed.case_id!r}; expected an id of cases.jsonl")
@@ -227,18 +170,18 @@ class _Reader:
             elif name == "answer":
                 if value is not None and not (isinstance(value, list) and value and all(isinstance(v, str) and v.strip() for v in value)):
                     self.say(
-                        "gold.jsonl", line, f"{where}.answer", f"expected a list of accepted wordings or null; found {_short(repr(value))}"
+                        "gold.jsonl", line, f"{where}.answer", f"expected a list of accepted wordings or null; found {short(repr(value))}"
                     )
             elif not _finite(value):
-                self.say("gold.jsonl", line, f"{where}.{name}", f"{_short(repr(value))} is not a finite number; expected what JSON has")
+                self.say("gold.jsonl", line, f"{where}.{name}", f"{short(repr(value))} is not a finite number; expected what JSON has")
             else:
                 try:
                     issues = list(jsonschema.Draft202012Validator(properties[name], registry=NO_OTHER_FILES).iter_errors(value))
                 except (referencing.exceptions.Unresolvable, RecursionError) as error:
-                    self.say("schema.json", 0, f"properties.{name}", f"{_short(error)}; expected no $ref, or one that stands in this field")
+                    self.say("schema.json", 0, f"properties.{name}", f"{short(error)}; expected no $ref, or one that stands in this field")
                     continue
                 for issue in issues:
-                    self.say("gold.jsonl", line, f"{where}.{name}", f"{_short(issue.message)}; expected what schema.json allows")
+                    self.say("gold.jsonl", line, f"{where}.{name}", f"{short(issue.message)}; expected what schema.json allows")
 
     def _evidence(self, rows: list[Any], texts: dict[str, str], line: int, where: str) -> EvidenceSet:
         items = []
@@ -253,7 +196,7 @@ class _Reader:
                         f"unknown document {evidence.doc_id!r}; expected an id of documents.jsonl",
                     )
                 elif evidence.quote is not None and _squeeze(evidence.quote) not in _squeeze(texts[evidence.doc_id]):
-                    what = f"{_short(repr(evidence.quote))} does not stand in document {evidence.doc_id!r}"
+                    what = f"{short(repr(evidence.quote))} does not stand in document {evidence.doc_id!r}"
                     self.say("gold.jsonl", line, f"{where}.{i}.quote", f"{what}; expected its exact words; copy them from the document")
             items.append(tuple(item))
         return tuple(items)
@@ -270,11 +213,11 @@ class _Reader:
             if not properties or not all(isinstance(v, dict) for v in properties.values()):
                 raise KeyError("properties")
         except jsonschema.SchemaError as error:
-            self.say("schema.json", 0, ".".join(map(str, error.path)), f"{_short(error.message)}; expected a JSON Schema")
+            self.say("schema.json", 0, ".".join(map(str, error.path)), f"{short(error.message)}; expected a JSON Schema")
         except (KeyError, TypeError):
             self.say("schema.json", 0, "properties", "missing; expected a JSON Schema of one object with its fields")
         except (OSError, ValueError, RecursionError) as error:
-            self.say("schema.json", getattr(error, "lineno", 0), "", f"not valid JSON in UTF-8 ({_short(error)}); expected a JSON Schema")
+            self.say("schema.json", getattr(error, "lineno", 0), "", f"not valid JSON in UTF-8 ({short(error)}); expected a JSON Schema")
         else:
             return dict(schema)
         return {"properties": {}}
@@ -284,7 +227,7 @@ class _Reader:
         try:
             return path.read_text(encoding="utf-8-sig") if path.exists() else ""
         except (OSError, UnicodeDecodeError) as error:
-            self.say("company.md", 0, "", f"{_short(error)}; expected text in UTF-8; save it as UTF-8")
+            self.say("company.md", 0, "", f"{short(error)}; expected text in UTF-8; save it as UTF-8")
             return ""
 
     def _brief(self, schema: dict[str, Any]) -> Brief:
@@ -296,12 +239,12 @@ class _Reader:
             row = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
         except (yaml.YAMLError, OSError, UnicodeDecodeError, RecursionError, ValueError) as error:
             mark = getattr(error, "problem_mark", None)
-            self.say("brief.yaml", mark.line + 1 if mark else 0, "", f"not valid YAML ({_short(error)})")
+            self.say("brief.yaml", mark.line + 1 if mark else 0, "", f"not valid YAML ({short(error)})")
             return Brief()
         if not isinstance(row, dict):
             self.say("brief.yaml", 0, "", f"found {type(row).__name__}, expected the five questions as keys (data/README.md)")
             return Brief()
-        brief: Brief = self._parse(Brief, "brief.yaml", 0, row) or Brief()
+        brief: Brief = self.parse(Brief, "brief.yaml", 0, row) or Brief()
         fields = list(schema.get("properties", {}))
         for name in [*brief.success.must, *brief.success.field_targets]:
             if fields and name not in fields:
@@ -322,17 +265,3 @@ def _finite(value: Any) -> bool:
 
 def _squeeze(text: str) -> str:
     return " ".join(text.split()).casefold()
-
-
-def _short(what: object, length: int = 120) -> str:
-    text = " ".join(str(what).split())
-    return text if len(text) <= length else text[: length - 1] + "…"
-
-
-def _advice(issue: Any, model: Any) -> str:
-    if issue["type"] == "missing":
-        return "missing field; add it"
-    if issue["type"] == "extra_forbidden":
-        fields = getattr(model, "model_fields", None)
-        return f"unknown field; expected one of {list(fields)}" if fields and len(issue["loc"]) == 1 else "unknown field; remove it"
-    return str(issue["msg"])
