@@ -19,7 +19,7 @@ from safetensors.torch import load_file
 
 from stepladder.cache import Cache, Stopwatch, content_hash
 from stepladder.encoder.text import sentence_spans
-from stepladder.encoder.vectors import Arithmetic, batches_by_length, clean, fastest_arithmetic, height_of, legible
+from stepladder.encoder.vectors import Arithmetic, batches_by_length, clean, fastest_arithmetic, height_of, legible, width_of
 from stepladder.encoder.weights import DIMENSIONS, WeightsError, load_network, tokenizer
 
 WEIGHTS = Path(__file__).parent / "reader.safetensors"
@@ -97,8 +97,7 @@ class PairNetwork(torch.nn.Module):
 
 def padded(some: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """(ids, types, mask), each (height, tokens), padded to the next of the fixed lengths and heights."""
-    longest = max(len(w.ids) for w in some)
-    width = next(n for n in LENGTHS if n >= longest)
+    width = width_of(max(len(w.ids) for w in some), LENGTHS)
     arrays = np.zeros((3, height_of(len(some)), width), dtype=np.int64)
     arrays[2, :, 0] = 1  # rows that only fill the shape
     for row, w in enumerate(some):

@@ -81,7 +81,7 @@ def embed(texts: Sequence[str], arithmetic: Arithmetic = "fp32") -> np.ndarray:
     ids = [_tokens(text) for text in texts]
     out = np.zeros((len(texts), DIMENSIONS), dtype=np.float32)
     for rows in batches_by_length([len(some) for some in ids], LENGTHS):
-        width = next(n for n in LENGTHS if n >= len(ids[rows[-1]]))
+        width = width_of(len(ids[rows[-1]]), LENGTHS)
         tokens = np.zeros((2, height_of(len(rows)), width), dtype=np.int64)
         for i, row in enumerate(rows):
             tokens[0, i, : len(ids[row])], tokens[1, i, : len(ids[row])] = ids[row], 1
@@ -103,10 +103,15 @@ def batches_by_length(lengths: Sequence[int], widths: Sequence[int]) -> Iterator
     order = sorted(range(len(lengths)), key=lambda i: lengths[i])
     start = 0
     while start < len(order):
-        width = next(n for n in widths if n >= lengths[order[start]])
+        width = width_of(lengths[order[start]], widths)
         rows = [i for i in order[start : start + max(1, BATCH_TOKENS // width)] if lengths[i] <= width]
         start += len(rows)
         yield rows
+
+
+def width_of(length: int, widths: Sequence[int]) -> int:
+    """The smallest of the ascending widths that holds so many tokens."""
+    return next(n for n in widths if n >= length)
 
 
 def height_of(n_rows: int) -> int:

@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from stepladder.cache import content_hash
 from stepladder.encoder.pairs import LENGTHS, PairNetwork, Window, padded, windows
-from stepladder.encoder.vectors import has_bf16
+from stepladder.encoder.vectors import has_bf16, width_of
 from stepladder.records import UserError
 from stepladder.tuning.reading_sets import Row
 
@@ -144,7 +144,7 @@ def _batches(epochs: Callable[[int], Sequence[Row]], settings: ReadingSettings, 
 
 
 def _width(window: Window) -> int:
-    return next(n for n in LENGTHS if n >= len(window.ids))
+    return width_of(len(window.ids), LENGTHS)
 
 
 def _varied(row: Row, settings: ReadingSettings, chatter: Sequence[str], draw: random.Random) -> Row:
