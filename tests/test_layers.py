@@ -14,7 +14,7 @@ FLOORS = {
     "records": 1, "cache": 1,
     "encoder": 2, "answers": 2, "guard": 2, "parameters": 2,
     "dataset": 3, "prompts": 3, "models": 3, "search": 3, "scoring": 3, "runs": 3,
-    "tuning": 4, "comparison": 4, "floors": 4, "importers": 4,
+    "tuning": 4, "comparison": 4, "floors": 4, "personal_data": 4, "importers": 4,
     "decision": 5, "show": 5, "render": 5, "audit": 5, "labels": 5,
     "summary": 6, "card": 6,
     "batch": 7, "readme": 7, "cli_import": 7,
